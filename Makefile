@@ -1,0 +1,69 @@
+# Every target works on a fresh clone with nothing but python3 (3.11 or newer) and make.
+
+PROFILE ?= small
+SECTION ?=
+PARAMS ?=
+JOBS ?= 1
+DEVICE ?= auto
+PORT ?= 8000
+TORCH_BACKEND ?=
+PYTHON ?=
+
+ifeq ($(PYTHON),)
+  RUN := .venv/bin/python
+  READY := .venv/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
+else
+  RUN := $(PYTHON)
+  READY :=
+endif
+
+export MLI_DEVICE := $(DEVICE)
+MLI := $(RUN) -m mli_utils
+ASKED = --profile "$(PROFILE)" --section "$(SECTION)" --jobs "$(JOBS)" -p $(PARAMS)
+
+.PHONY: help env data reproduce book serve lab test record clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PROFILE=$(basename $(notdir $(wildcard profiles/*.yml)))  SECTION=05  JOBS=2  PARAMS='seeds=3 depth=8'"
+	@echo "  DEVICE=auto cpu cuda  TORCH_BACKEND=auto cpu cu130 …  PYTHON=python: your active environment, as it is"
+
+env: $(READY)  ## .venv with the locked versions (skipped when up to date)
+
+# uv puts the locked versions into .venv; the lock is a constraint, so another torch build brings no CUDA with it.
+.venv/.ready%: .venv/.ready ;
+.venv/.ready .venv/.ready-$(TORCH_BACKEND): pyproject.toml requirements.lock
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "python3 is older than 3.11; install Python 3.11 or newer"; exit 2; }
+	@python3 -c 'import ensurepip, venv' || \
+	  { echo "python3 has no venv module; install it (Debian: apt-get install python3-venv)"; exit 2; }
+	test -x .venv/bin/python || python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet -c requirements.lock uv
+	.venv/bin/uv pip install --quiet --python .venv/bin/python -c requirements.lock \
+	  $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e '.[cluster,dev]'
+	@rm -f .venv/.ready*; touch $@
+
+data: $(READY)  ## download and check MNIST, CIFAR-10 and CIFAR-100 into MLI_DATA_DIR (default data/)
+	@$(MLI) data
+
+reproduce: $(READY)  ## train, run every notebook, render the book: _build/html/index.html
+	@$(MLI) reproduce $(ASKED)
+
+book: $(READY)  ## render the book from the committed record; trains nothing
+	@$(MLI) book $(ASKED)
+
+record: $(READY)  ## write the pages' runs and curves into results/PROFILE
+	@$(MLI) record --profile "$(PROFILE)"
+
+serve: $(READY)  ## show the book at http://127.0.0.1:8000 (PORT=)
+	@$(RUN) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+lab: $(READY)  ## edit the notebooks in JupyterLab
+	@MLI_PROFILE=$(PROFILE) $(RUN) -m jupyterlab notebooks
+
+test: $(READY)  ## unit tests, notebooks under smoke, strict build, scan of the site
+	@$(RUN) -m pytest
+
+clean:  ## remove everything made here but .venv, data/ and results/
+	rm -rf _build build book/notebooks notebooks/figures

@@ -1,0 +1,26 @@
+"""Training and interpolation behind the executable paper; the book shows what each name is for.
+
+Names are imported when first used, so the command line need not load torch to say that nothing has changed.
+"""
+
+import importlib
+
+HOMES = {
+    "claims": ["compare"],
+    "config": ["InputError", "MLIError", "RunConfig", "grid"],
+    "figures": ["curve_figure", "dot_figure", "glue", "show", "show_table"],
+    "metrics": ["interval", "intervals", "learned_at", "plateau"],
+    "sweep": ["Run", "interpolate", "table", "train"],
+}
+__all__ = sorted(name for names in HOMES.values() for name in names)  # noqa: PLE0605
+
+
+def __getattr__(name: str):
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"mli_utils.{module}"), name)
+    raise AttributeError(f"mli_utils has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

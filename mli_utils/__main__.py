@@ -1,0 +1,72 @@
+"""The command line that the Makefile calls: `python -m mli_utils COMMAND`."""
+
+import argparse
+import os
+import sys
+
+from mli_utils import reproduce, settings
+from mli_utils.config import InputError, MLIError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message):
+        raise InputError(f"{message}; 'python -m mli_utils --help' shows what is allowed")
+
+
+def parser() -> Parser:
+    top = Parser(prog="python -m mli_utils", description="Reproduce the paper and render the book.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, said in (
+        ("reproduce", "run every notebook afresh into its own store, then render the book"),
+        ("book", "run every notebook from the record, training nothing, then render the book"),
+        ("record", "write what the pages of a profile were made from into results/"),
+    ):
+        command = commands.add_parser(name, help=said, description=said)
+        command.add_argument("--profile", default=settings.profile(), help="a file of profiles/ (default: small)")
+        if name != "record":
+            command.add_argument("--section", default="", help="the number or name of one notebook")
+            command.add_argument("--jobs", type=int, default=1, help="notebooks side by side")
+            command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
+    commands.add_parser("data", help="download and check every image set")
+    return top
+
+
+def make_book(asked: argparse.Namespace) -> None:
+    os.environ["MLI_MODE"] = asked.command
+    if settings.asked_device() == "cuda":
+        settings.device()  # a missing GPU is said before anything runs
+    jobs = reproduce.plan(asked.profile, asked.section, asked.changes)
+    reproduce.run(jobs, asked.jobs)
+    print(f"the book: {reproduce.render()}")
+
+
+def make_record(asked: argparse.Namespace) -> None:
+    print(f"the record: {reproduce.record(asked.profile)}")
+
+
+def make_data(asked: argparse.Namespace) -> None:
+    from mli_utils import data
+
+    for name in data.DOWNLOADED:
+        print(f"{name}: {data.fetch(name)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 0, 1 for a failure, 2 for input that is not allowed."""
+    commands = {"reproduce": make_book, "book": make_book, "record": make_record, "data": make_data}
+    try:
+        asked = parser().parse_args(arguments)
+        commands[asked.command](asked)
+    except MLIError as error:
+        print(f"mli: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("mli: interrupted; finished runs and pages are kept, the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""The house style, and the one way by which a figure and a number get into the book.
+
+`show` saves a figure with its data and its provenance, and displays it. In a notebook the caption and the links
+stand below it; the runner turns them into a numbered figure with alt text (`reproduce.publish`).
+"""
+
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mli_utils import metrics, provenance, settings
+from mli_utils.config import DATASETS, InputError
+from mli_utils.store import address, write_atomically
+from mli_utils.sweep import Run, run_key
+
+MARK = "mli"  # the key of an output's metadata under which the runner finds what `show` said
+
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mli",  # same figure, same bytes
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.35,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+}
+LABELS = {
+    "alpha": "α",
+    "loss": "training loss (nats)",
+    "error": "training error",
+    "error_plateau": "error plateau (α)",
+    "loss_plateau": "loss plateau (α)",
+    "path": "path",
+    "bias": "biases",
+    "depth": "depth",
+}
+
+
+def curve_figure(
+    curves: pd.DataFrame,
+    hue: str = "path",
+    columns: str | None = None,
+    measures: Sequence[str] = ("loss", "error"),
+) -> Figure:
+    """Curves over α, a line a value of `hue`: a row a measure, a column a value of `columns`; without `columns`, the
+    measures side by side.
+
+    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives,
+    ln k and 1 − 1/k.
+    """
+    _need(curves, "alpha", hue, columns, *measures)
+    tall = curves.melt(
+        id_vars=[name for name in dict.fromkeys(["alpha", hue, columns]) if name],
+        value_vars=list(measures),
+        var_name="measure",
+    )
+    across = {"row": "measure", "col": columns} if columns else {"col": "measure"}
+    with _style():
+        grid = sns.relplot(
+            tall,
+            **across,
+            kind="line",
+            x="alpha",
+            y="value",
+            hue=hue,
+            style=hue,
+            errorbar=("pi", 100),
+            palette="colorblind",
+            height=2.5,
+            aspect=1.3,
+            facet_kws={"sharey": "row" if columns else False},
+        )
+        grid.set_titles("")
+        chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
+        for key, axes in grid.axes_dict.items():
+            measure, value = key if columns else (key, None)
+            for of_loss, of_error in {chance[name] for name in curves["dataset"].unique()}:
+                axes.axhline(of_loss if measure == "loss" else of_error, color="0.4", ls=":", lw=1)
+            axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], ylim=(0, None))
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            if not columns or value == tall[columns].iloc[0]:
+                axes.set_ylabel(LABELS.get(measure, measure))
+            if columns and measure == measures[0]:
+                axes.set_title(f"{LABELS.get(columns, columns)}: {value}")
+        grid.legend.set_title(LABELS.get(hue, hue))
+        sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=curves[hue].nunique(), columnspacing=1.5)
+        grid.tight_layout()
+    return grid.figure
+
+
+def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str) -> Figure:
+    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure."""
+    _need(frame, x, hue, *measures)
+    with _style():
+        figure, panels = plt.subplots(
+            1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
+        )
+        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "palette": "colorblind"}
+        for axes, measure in zip(panels.flat, measures, strict=True):
+            sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
+            sns.pointplot(
+                **{**shared, "dodge": 0.4},
+                y=measure,
+                ax=axes,
+                errorbar=lambda values: metrics.interval(values)[1:],
+                linestyle="none",
+                markers=["o", "s", "D", "^"][: frame[hue].nunique()],
+                markersize=5,
+                capsize=0.1,
+                err_kws={"linewidth": 1.6},
+                legend=measure == measures[-1],
+            )
+            axes.set(xlabel=LABELS.get(x, x), ylabel="", title=LABELS.get(measure, measure))
+        panels.flat[0].set_ylim(bottom=0)
+        legend = panels.flat[-1].get_legend()
+        legend.set_title(LABELS.get(hue, hue))
+        sns.move_legend(panels.flat[-1], "upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, runs: Iterable[Run] = ()) -> None:
+    """Save a figure as SVG and PNG with its data as CSV and its provenance as JSON, and display it.
+
+    Parameters
+    ----------
+    figure : closed afterwards
+    name : of the files, and what the book refers to it by: ``{numref}`name` ``
+    data : what is plotted
+    caption : one paragraph of Markdown
+    alt : what is seen, in a sentence, for those who do not see it
+    runs : what the figure was made from
+
+    Raises
+    ------
+    InputError
+        A name that is no plain file name, an empty caption, or alt text of 40 characters or fewer.
+    """
+    from IPython.display import Markdown, display
+
+    if not name.replace("-", "").isalnum():
+        raise InputError(f"figure name {name!r} is not allowed; allowed: letters, digits and hyphens")
+    if not caption.strip() or len(alt) <= 40:
+        raise InputError(f"figure {name!r} needs a caption, and alt text of more than 40 characters")
+    folder = settings.figures_dir()
+    svg, png = io.BytesIO(), io.BytesIO()
+    with _style():
+        figure.savefig(svg, format="svg", bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    made = origin(runs)
+    for suffix, content in (
+        ("svg", svg.getvalue()),
+        ("png", png.getvalue()),
+        ("csv", data.to_csv(index=False).encode()),
+        ("json", json.dumps({"figure": name, "caption": caption, **made}, indent=1).encode()),
+    ):
+        write_atomically(folder / f"{name}.{suffix}", content)
+    links = ", ".join(
+        f"[{said}]({folder.name}/{name}.{suffix})"
+        for said, suffix in (("data", "csv"), ("SVG", "svg"), ("PNG", "png"), ("provenance", "json"))
+    )
+    below = f"{caption}\n\n{links}. {made['line']}"
+    display(
+        {"image/svg+xml": svg.getvalue().decode(), "text/plain": alt},
+        raw=True,
+        metadata={MARK: {"name": name, "caption": below, "alt": alt}},
+    )
+    display(Markdown(below), metadata={MARK: {"below": name}})
+
+
+def origin(runs: Iterable[Run]) -> dict:
+    """What runs were made by, as a dict, with `line`: the same as one sentence."""
+    runs = list(runs)
+    here = {"profile": settings.profile(), "mode": settings.mode(), "drawn": provenance.stamp(provenance.processor())}
+    if not runs:
+        return {**here, "line": f"Profile {here['profile']}; no trained network."}
+    made = [run.provenance for run in runs]
+    dates = sorted(each["date"][:10] for each in made)
+    values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
+    seeds = sorted({run.config.seed for run in runs})
+    day = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    mixed = [name for name in values if len(values[name]) > 1]
+    line = (
+        f"Profile {here['profile']}; {len(runs)} runs, seeds {_ranges(seeds)}; code {', '.join(values['code'])}; "
+        f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {day}."
+        + (f" Mixed: {' and '.join(mixed)} differ between runs." if mixed else "")
+    )
+    return {**here, "line": line, "runs": {address(run_key(run.config)): run.provenance for run in runs}}
+
+
+def show_table(frame: pd.DataFrame, digits: int = 3) -> None:
+    """Display a frame without its index, numbers to so many digits after the point, missing ones as a dash.
+
+    Fractions that print as zero and are not would mislead; so numbers below that precision print as powers of ten.
+    """
+    from IPython.display import display
+
+    def said(value: float) -> str:
+        return f"{value:.1e}" if 0 < abs(value) < 0.5 * 10**-digits else f"{value:.{digits}f}"
+
+    floats = frame.select_dtypes("floating").columns
+    names = {name: str(name).replace("_", " ") for name in frame}
+    display(
+        frame.style.format(dict.fromkeys(floats, said), na_rep="–")
+        .relabel_index(list(names.values()), axis="columns")
+        .hide()
+        .set_table_attributes('class="dataframe"')
+        .set_uuid("t")
+    )
+
+
+def glue(**values: float | int | str) -> None:
+    """Put values where prose finds them: after `glue(gap=1.5)`, ``{glue:text}`gap:.2f` `` reads 1.50.
+
+    Raises
+    ------
+    InputError
+        A value that is no number or text, which would leave a blank in the prose.
+    """
+    from IPython.display import display
+
+    for name, value in values.items():
+        if isinstance(value, (np.integer, np.floating)):
+            value = value.item()
+        if not isinstance(value, (int, float, str)):
+            raise InputError(f"glue: {name} is a {type(value).__name__}; allowed: a number or text")
+        # What myst_nb.glue does, whose import takes longer than many a notebook.
+        prefix = "application/papermill.record/"
+        display(
+            {f"{prefix}text/plain": repr(value)},
+            raw=True,
+            metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
+        )
+
+
+def _style():
+    return plt.rc_context({**sns.axes_style("ticks"), **STYLE})
+
+
+def _need(frame: pd.DataFrame, *columns: str | None) -> None:
+    if frame.empty:
+        raise InputError("nothing to draw: the frame has no rows; allowed: at least one run that fitted")
+    lacking = [name for name in columns if name and name not in frame]
+    if lacking:
+        raise InputError(f"no column {', '.join(lacking)} to draw; the frame has {', '.join(map(str, frame.columns))}")
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """0, 1, 2, 5 as `0–2, 5`."""
+    parts, first = [], None
+    for i, number in enumerate(numbers):
+        first = number if first is None else first
+        if i + 1 == len(numbers) or numbers[i + 1] != number + 1:
+            parts.append(str(first) if first == number else f"{first}–{number}")
+            first = None
+    return ", ".join(parts)

@@ -1,0 +1,151 @@
+"""What is measured: the anatomy of a batch of logits, and plateau, bump and intervals of curves."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import stdtrit
+
+from mli_utils.config import DATASETS, FIELDS, InputError
+
+FITTED_ERROR = 0.01  # a run that gets more of its training set wrong than this is no minimizer
+
+
+def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Sums over samples that add up across batches, so that means are sample means, never means of batch means.
+
+    Parameters
+    ----------
+    logits : (stack, samples, classes), float32
+    labels : (samples,) or (stack, samples), integers
+
+    Returns
+    -------
+    dict of `loss` (stack,) float64, the summed cross-entropy in nats; `wrong` (stack, classes) integers, the
+    samples of each class that are misclassified; `predicted` (stack, classes) integers, how often each class
+    is predicted. Of equal largest logits the first class is the prediction.
+    """
+    stack, _, classes = logits.shape
+    labels = labels.expand(logits.shape[:2])
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    prediction = logits.argmax(-1)
+    offset = classes * torch.arange(stack, device=logits.device).unsqueeze(1)
+
+    def count(of_class, chosen=None):
+        cells = of_class + offset
+        return torch.bincount((cells if chosen is None else cells[chosen]).flatten(), minlength=stack * classes)
+
+    return {
+        "loss": losses.view(stack, -1).double().sum(1),
+        "wrong": count(labels, prediction != labels).view(stack, classes),
+        "predicted": count(prediction).view(stack, classes),
+    }
+
+
+def crossing(alphas, values, threshold: float) -> float:
+    """The largest α up to which `values` has stayed at or above `threshold`, linear between grid points.
+
+    0 where the first value is already below, the last α where none is, NaN where a value is not finite.
+    """
+    alphas, values = np.asarray(alphas, float), np.asarray(values, float)
+    if not np.isfinite(values).all():
+        return float("nan")
+    below = np.flatnonzero(values < threshold)
+    if not len(below):
+        return float(alphas[-1])
+    j = below[0]
+    if j == 0:
+        return 0.0
+    part = (values[j - 1] - threshold) / (values[j - 1] - values[j])
+    return float(alphas[j - 1] + part * (alphas[j] - alphas[j - 1]))
+
+
+def monotonicity_gap(values) -> float:
+    """The largest rise of a curve from any point to any later one (Lucas et al. 2021), here called the bump."""
+    values = np.asarray(values, float)
+    return float(np.max(values - np.minimum.accumulate(values)))
+
+
+def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """How far along each path nothing has been learned yet: one row a run and path.
+
+    `error_plateau` is the largest α such that error ≥ (1−tolerance)(1−1/k) up to there, `loss_plateau` the largest
+    such that loss ≥ (1−tolerance) ln k, with k classes; both linear between grid points (see `crossing`). `bump` is
+    the monotonicity gap of the loss, in nats.
+
+    Parameters
+    ----------
+    curves : as `mli_utils.interpolate` returns them
+    tolerance : between 0 and 1
+
+    Raises
+    ------
+    InputError
+        A tolerance outside 0 to 1, or a frame that lacks a column of a curve.
+    """
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance={tolerance} is not allowed; allowed: from 0 up to, but not, 1")
+    needed = [*FIELDS, "path", "alpha", "loss", "error"]
+    missing = [name for name in needed if name not in curves]
+    if missing:
+        raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
+    keys = [name for name in (*FIELDS, "status", "path") if name in curves]
+    rows = []
+    for values, curve in curves.groupby(keys, sort=False, dropna=False):
+        row = dict(zip(keys, values, strict=True))
+        curve = curve.sort_values("alpha")
+        classes = DATASETS[row["dataset"]].classes
+        level = 1 - tolerance
+        row["error_plateau"] = crossing(curve.alpha, curve.error, level * (1 - 1 / classes))
+        row["loss_plateau"] = crossing(curve.alpha, curve.loss, level * np.log(classes))
+        row["bump"] = monotonicity_gap(curve.loss)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*keys, "error_plateau", "loss_plateau", "bump"])
+
+
+def learned_at(history: pd.DataFrame) -> pd.Series:
+    """The first optimizer step from which each class's training error stays under 50 %; NaN where it never does.
+
+    Parameters
+    ----------
+    history : a run's, with columns `step` and `class_error_0`, `class_error_1`, …
+
+    Returns
+    -------
+    Series by class number
+    """
+    columns = [name for name in history if name.startswith("class_error_")]
+    first = {}
+    for column in columns:
+        bad = np.flatnonzero(~(history[column].to_numpy() < 0.5))
+        after = bad[-1] + 1 if len(bad) else 0
+        first[int(column.removeprefix("class_error_"))] = (
+            float(history["step"].iloc[after]) if after < len(history) else float("nan")
+        )
+    return pd.Series(first, name="learned_at")
+
+
+def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
+    """The mean and Student's t interval for it, leaving NaN out: (mean, low, high); NaN ends with fewer than two."""
+    values = np.asarray([v for v in values if np.isfinite(v)], float)
+    if len(values) < 2:
+        return (float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan"))
+    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
+    """Mean and 95 % interval of each measure in each group: rows of `by`, `measure`, `mean`, `low`, `high`, `n`."""
+    rows = [
+        {**dict(zip(by, values, strict=True)), "measure": measure, **mean_and_interval(group[measure])}
+        for values, group in frame.groupby(by, sort=False)
+        for measure in measures
+    ]
+    return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n"])
+
+
+def mean_and_interval(values: pd.Series) -> dict:
+    """`interval`, and how many values it is over, as a dict of `mean`, `low`, `high`, `n`."""
+    mean, low, high = interval(values)
+    return {"mean": mean, "low": low, "high": high, "n": int(np.isfinite(values).sum())}

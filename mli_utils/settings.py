@@ -1,0 +1,86 @@
+"""Where files are, and what the environment says. No other module reads either."""
+
+import os
+import sys
+from pathlib import Path
+
+from mli_utils.config import InputError, choose
+
+DEVICES = ("auto", "cpu", "cuda")
+MODES = ("lab", "reproduce", "book")
+
+
+def root() -> Path:
+    """The project's top folder: `MLI_ROOT`, or the folder that holds the package."""
+    return Path(os.environ.get("MLI_ROOT") or Path(__file__).parent.parent).resolve()
+
+
+def profile() -> str:
+    """The profile in force: `MLI_PROFILE`, default `small`."""
+    return os.environ.get("MLI_PROFILE") or "small"
+
+
+def mode() -> str:
+    """`MLI_MODE`, what may be read and made: `lab` (default) reads the record and the store, trains what they lack;
+    `reproduce` reads its own store only, trains what it lacks; `book` reads both and trains nothing."""
+    return choose("MLI_MODE", os.environ.get("MLI_MODE") or "lab", MODES)
+
+
+def data_dir() -> Path:
+    """Folder of the image archives: `MLI_DATA_DIR`, default `data/`."""
+    return Path(os.environ.get("MLI_DATA_DIR") or root() / "data").expanduser()
+
+
+def build_dir(of_profile: str | None = None) -> Path:
+    """Everything that a profile's reproduction makes, apart from the pages: `build/<profile>`."""
+    return root() / "build" / (of_profile or profile())
+
+
+def store_dir() -> Path:
+    """Folder of finished runs: `MLI_STORE`, default `build/<profile>/store`."""
+    return Path(os.environ.get("MLI_STORE") or build_dir() / "store").expanduser()
+
+
+def record_dir(of_profile: str | None = None) -> Path:
+    """The committed part of a profile's store: `results/<profile>`."""
+    return root() / "results" / (of_profile or profile())
+
+
+def figures_dir() -> Path:
+    """Where figures are saved: `MLI_FIGURES`, default `figures/` in the working folder (a notebook's own)."""
+    return Path(os.environ.get("MLI_FIGURES") or "figures")
+
+
+def used_file() -> Path | None:
+    """`MLI_USED`: a file that gets the address of every store entry read or written, a line each."""
+    path = os.environ.get("MLI_USED")
+    return Path(path) if path else None
+
+
+def asked_device() -> str:
+    """`MLI_DEVICE`, as the user put it: auto (default), cpu or cuda."""
+    return choose("device", os.environ.get("MLI_DEVICE") or "auto", DEVICES)
+
+
+def device() -> str:
+    """Where to compute: `cuda` where it is asked for, or auto and torch sees a GPU; otherwise `cpu`.
+
+    Raises
+    ------
+    InputError
+        Another name, or cuda where torch sees no GPU.
+    """
+    import torch
+
+    asked, there = asked_device(), torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise InputError("DEVICE=cuda, but torch sees no CUDA GPU on this machine; allowed here: auto, cpu")
+    return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def show_progress() -> bool:
+    """Whether progress bars are drawn: `MLI_PROGRESS` (0 or 1), default: on a terminal or in a notebook."""
+    asked = os.environ.get("MLI_PROGRESS")
+    if asked is not None:
+        return asked not in ("", "0")
+    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,0 +1,146 @@
+"""Finished work, one file each, addressed by the hash of what determines it.
+
+An entry is a JSON file `KIND/ADDRESS.json` that holds its key, its body and a checksum of both. It is written
+whole or not at all and never changed. Arrays too large for JSON (a run's endpoints) lie beside it in
+`KIND/ADDRESS.npz`; the committed record goes without them.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from mli_utils import settings
+
+
+class DamagedFile(UserWarning):
+    """A store file did not hold what was written; it has been set aside and its work is done again."""
+
+
+def canonical(value) -> str:
+    """JSON with one spelling for one value, exact for every finite float."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(data: bytes | str) -> str:
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def address(key: dict) -> str:
+    """The name under which what `key` determines is kept: 80 bits of its SHA-256 in hexadecimal."""
+    return digest(canonical(key))[:20]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write so that `path` holds either what it held before or all of `data`, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """Entries in `folder`, then in `also` (read only): the first that has one answers.
+
+    `kind` names the sort of entry (`runs`, `curves`); `key` is a JSON-able dict of all that determines it.
+    """
+
+    def __init__(self, folder: Path, *also: Path):
+        self.folder = Path(folder)
+        self.folders = (self.folder, *map(Path, also))
+
+    @classmethod
+    def default(cls) -> "Store":
+        """The profile's own store; with the committed record behind it, unless everything is to be made afresh."""
+        behind = () if settings.mode() == "reproduce" else (settings.record_dir(),)
+        return cls(settings.store_dir(), *behind)
+
+    def get(self, kind: str, key: dict) -> dict | None:
+        """The body kept for `key`, or None. A damaged file is named in a warning and set aside."""
+        name = f"{kind}/{address(key)}"
+        for folder in self.folders:
+            path = folder / f"{name}.json"
+            try:
+                text = path.read_text()
+            except FileNotFoundError:
+                continue
+            except UnicodeDecodeError:
+                text = ""
+            body = _verified(text, key)
+            if body is None:
+                self._set_aside(path)
+                continue
+            _note_use(name)
+            return body
+        return None
+
+    def put(self, kind: str, key: dict, body: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Keep `body` for `key`. `arrays` are written first, so an entry that names arrays has them whole."""
+        name = f"{kind}/{address(key)}"
+        if arrays is not None:
+            packed = io.BytesIO()
+            np.savez(packed, **arrays)
+            write_atomically(self.folder / f"{name}.npz", packed.getvalue())
+            body = {**body, "arrays": digest(packed.getvalue())}
+        content = {"key": key, "body": body}
+        text = canonical({**content, "checksum": digest(canonical(content))})
+        write_atomically(self.folder / f"{name}.json", text.encode())
+        _note_use(name)
+
+    def arrays(self, kind: str, key: dict) -> dict[str, np.ndarray] | None:
+        """The arrays of an entry, or None where they are gone, damaged or belong to another making of it."""
+        body = self.get(kind, key)
+        path = self.folder / f"{kind}/{address(key)}.npz"
+        if body is None or not path.exists():
+            return None
+        data = path.read_bytes()
+        if digest(data) != body.get("arrays"):
+            self._set_aside(path)
+            return None
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return dict(archive)
+
+    def lock(self, name: str) -> FileLock:
+        """A lock between processes, let go by the system when its holder dies."""
+        path = self.folder / "locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
+    def _set_aside(self, path: Path) -> None:
+        said = f"{path} is damaged"
+        if path.is_relative_to(self.folder):
+            aside = path.with_name(path.name + ".damaged")
+            os.replace(path, aside)
+            said += f"; set aside as {aside.name}"
+        warnings.warn(f"{said}; what it held is made again", DamagedFile, stacklevel=4)
+
+
+def _verified(text: str, key: dict) -> dict | None:
+    """The body of an entry's text, or None where the text is not what was written for `key`."""
+    try:
+        entry = json.loads(text)
+        content = {"key": entry["key"], "body": entry["body"]}
+        sound = entry["checksum"] == digest(canonical(content)) and canonical(entry["key"]) == canonical(key)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return entry["body"] if sound else None
+
+
+def _note_use(name: str) -> None:
+    if path := settings.used_file():
+        with path.open("a") as file:
+            file.write(name + "\n")

@@ -1,0 +1,272 @@
+"""Many runs: what the store has is read, the rest is trained in groups, and curves are drawn along paths."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from mli_utils import data, interpolation, models, provenance, settings, training
+from mli_utils.config import FIELDS, InputError, MLIError, RunConfig
+from mli_utils.models import Params
+from mli_utils.store import Store, address
+
+GROUP_SIZE = 32  # runs trained together at most
+
+
+class NotInRecord(MLIError):
+    """Something would have to be computed while a book is rendered from the record, which computes nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained network.
+
+    config : what determines it
+    history : DataFrame of `step`, `loss`, `error`, `class_error_0`, … through training (`training.train_group`)
+    summary : how it ended (`training.Trained`), `status` first
+    provenance : what made it
+    start, end : θ(0) and θ(T) by parameter name, on the CPU; read when first asked for, and trained again where
+        the store no longer has them
+    """
+
+    config: RunConfig
+    history: pd.DataFrame
+    summary: dict
+    provenance: dict
+    store: Store
+
+    @property
+    def start(self) -> Params:
+        """θ(0), by parameter name."""
+        return self.endpoints("start")[0]
+
+    @property
+    def end(self) -> Params:
+        """θ(T), by parameter name."""
+        return self.endpoints("end")[0]
+
+    def endpoints(self, *which: str) -> list[Params]:
+        """`start`, `end` or both, in one reading."""
+        arrays = self.store.arrays("runs", run_key(self.config))
+        if arrays is None:
+            _train_missing([self.config], self.store)
+            arrays = self.store.arrays("runs", run_key(self.config))
+        return [
+            {
+                name.removeprefix(f"{side}/"): torch.from_numpy(array)
+                for name, array in arrays.items()
+                if name.startswith(f"{side}/")
+            }
+            for side in which
+        ]
+
+
+def run_key(config: RunConfig) -> dict:
+    """All that determines a run: its config, and the version of each mechanism that makes it."""
+    return {
+        "config": asdict(config),
+        "versions": {"data": data.VERSION, "initialization": models.VERSION, "training": training.VERSION},
+    }
+
+
+def curve_key(config: RunConfig, path, alphas: np.ndarray) -> dict:
+    """All that determines a curve: the run, the schedules, the points, and the version of the evaluation."""
+    return {
+        "run": address(run_key(config)),
+        "schedules": interpolation.schedules(path),
+        "alphas": alphas.tolist(),
+        "version": interpolation.VERSION,
+    }
+
+
+def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
+    """The run of every config, in their order: from the store where it is there, trained where it is not.
+
+    Progress is shown on standard error. Every run is kept as soon as it ends.
+
+    Raises
+    ------
+    InputError
+        Something else than `RunConfig`s.
+    NotInRecord
+        A run is missing while the book is rendered from the record.
+    """
+    configs = [configs] if isinstance(configs, RunConfig) else list(configs)
+    for config in configs:
+        if not isinstance(config, RunConfig):
+            raise InputError(f"{config!r} is no RunConfig; make some with mli.grid(depth=10, seed=range(5))")
+    store = Store.default()
+    missing = [config for config in dict.fromkeys(configs) if store.get("runs", run_key(config)) is None]
+    if missing:
+        _train_missing(missing, store)
+    return [_read_run(config, store) for config in configs]
+
+
+def interpolate(
+    runs: Run | Iterable[Run],
+    paths: str | dict | Sequence = "linear",
+    alphas: int | Sequence[float] = 51,
+    by_class: bool = False,
+) -> pd.DataFrame:
+    """Curves of training loss and error along paths between the endpoints of runs, over the whole training set.
+
+    Parameters
+    ----------
+    runs : as `train` returns them
+    paths : names in `interpolation.PATHS`, or {name: {group: schedule}} for paths of your own
+    alphas : how many equally spaced points from 0 to 1, or the points
+    by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
+        wrong) and `predicted_share` (the fraction of all images that are predicted as it) added
+
+    Returns
+    -------
+    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `path`, `alpha`, `loss` (mean
+    cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not finite.
+
+    Raises
+    ------
+    InputError
+        An unknown path or points that are not allowed.
+    NotInRecord
+        A curve is missing while the book is rendered from the record.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
+    points = interpolation.alpha_grid(alphas)
+    for path in named.values():
+        interpolation.schedules(path)
+    todo = list(itertools.product(runs, named.items()))
+    frames = []
+    with _progress(len(todo), "curves", "curve") as bar:
+        for run, (name, path) in todo:
+            frames.append(_curve_frame(run, name, _curve(run, path, points), points, by_class))
+            bar.update()
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def table(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row a run: its fields, how it ended, its bias gap max b − min b (NaN without an output bias)."""
+    rows = []
+    for run in runs:
+        summary = dict(run.summary)
+        bias = summary.pop("output_bias")
+        rows.append({**asdict(run.config), **summary, "bias_gap": max(bias) - min(bias) if bias else math.nan})
+    return pd.DataFrame(rows)
+
+
+def _names(paths) -> list:
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def _progress(total: int, what: str, unit: str) -> tqdm:
+    return tqdm(total=total, desc=what, unit=unit, disable=not settings.show_progress(), mininterval=1, leave=False)
+
+
+def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
+    if settings.mode() == "book":
+        raise NotInRecord(
+            f"{len(configs)} runs are in neither the record nor the store, the first of them {configs[0]}; "
+            "the book is rendered without training: 'make reproduce' trains them"
+        )
+    device = settings.device()
+    groups = [
+        group[first : first + GROUP_SIZE] for group in _by_shape(configs) for first in range(0, len(group), GROUP_SIZE)
+    ]
+    with _progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar:
+        left = len(configs)
+        for group in groups:
+            # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
+            with store.lock(address({"shape": training.shape(group[0])})):
+                open_ = [config for config in group if store.arrays("runs", run_key(config)) is None]
+                bar.update(sum(config.epochs for config in group if config not in open_))
+                left -= len(group) - len(open_)
+                for trained in training.train_group(open_, device, bar.update) if open_ else ():
+                    _keep(trained, store, device)
+                    left -= 1
+                    bar.set_postfix_str(f"{left} runs left")
+
+
+def _by_shape(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
+    groups = {}
+    for config in configs:
+        groups.setdefault(training.shape(config), []).append(config)
+    return list(groups.values())
+
+
+def _keep(trained: training.Trained, store: Store, device: str) -> None:
+    body = {
+        "summary": _without_nan(trained.summary),
+        "history": {name: _without_nan(column.tolist()) for name, column in trained.history.items()},
+        "provenance": provenance.stamp(provenance.device_name(device)),
+    }
+    arrays = {
+        f"{side}/{name}": value.numpy() for side in ("start", "end") for name, value in getattr(trained, side).items()
+    }
+    store.put("runs", run_key(trained.config), body, arrays)
+
+
+def _read_run(config: RunConfig, store: Store) -> Run:
+    body = store.get("runs", run_key(config))
+    history = pd.DataFrame(body["history"]).astype(float).astype({"step": int})
+    summary = {name: _nan_for_none(name, value) for name, value in body["summary"].items()}
+    return Run(config, history, summary, body["provenance"], store)
+
+
+def _curve(run: Run, path, points: np.ndarray) -> dict:
+    key = curve_key(run.config, path, points)
+    body = run.store.get("curves", key)
+    if body is None:
+        if settings.mode() == "book":
+            raise NotInRecord(
+                f"the curve of {run.config} on path {path!r} is in neither the record nor the store; "
+                "the book is rendered without computing: 'make reproduce' makes it"
+            )
+        device = settings.device()
+        torch.set_flush_denormal(True)
+        start, end = (
+            {name: value.to(device) for name, value in side.items()} for side in run.endpoints("start", "end")
+        )
+        images = data.load(run.config.dataset).first(run.config.n_train)
+        measured = interpolation.curve(models.build(run.config), start, end, points, path, images)
+        body = {name: _without_nan(values.tolist()) for name, values in measured.items()}
+        body["provenance"] = provenance.stamp(provenance.device_name(device))
+        run.store.put("curves", key, body)
+    return body
+
+
+def _curve_frame(run: Run, name: str, body: dict, points: np.ndarray, by_class: bool) -> pd.DataFrame:
+    loss = np.array(body["loss"], float)
+    finite = np.isfinite(loss)
+    wrong, predicted = np.array(body["wrong"]), np.array(body["predicted"])
+    columns = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
+    if by_class:
+        classes = wrong.shape[1]
+        labels = data.load(run.config.dataset).first(run.config.n_train).labels.numpy()
+        members = np.bincount(labels, minlength=classes)
+        broken = np.where(finite, 1.0, np.nan)[:, None]
+        columns = {column: np.repeat(values, classes) for column, values in columns.items()}
+        columns["label"] = np.tile(np.arange(classes), len(points))
+        columns["class_error"] = (wrong / members * broken).ravel()
+        columns["predicted_share"] = (predicted / run.config.n_train * broken).ravel()
+    fields = {field: getattr(run.config, field) for field in FIELDS}
+    return pd.DataFrame({**fields, "status": run.summary["status"], "path": name, **columns})
+
+
+def _without_nan(value):
+    """The same with None for every number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _nan_for_none(name: str, value):
+    if name == "output_bias":
+        return value if value is None else [math.nan if b is None else b for b in value]
+    return math.nan if value is None else value
