@@ -145,8 +145,8 @@ def _read(archive: Path, name: str) -> dict[str, np.ndarray]:
     if not archive.exists():
         raise DataError(f"{archive} is not there; 'make data' fetches it, or set MLI_DATA_DIR to where it is")
     try:
-        with np.load(archive, allow_pickle=False) as file:
-            arrays = dict(file)
+        with archive.open("rb") as file, np.load(file, allow_pickle=False) as packed:
+            arrays = dict(packed)
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
         raise DataError(f"{archive} is damaged ({error}); remove it and run 'make data'") from error
     _check(arrays, name, str(archive))

@@ -111,8 +111,9 @@ def curve(model: nn.Module, start: Params, end: Params, alphas, path, images: Im
     device = next(iter(start.values())).device
     pixels, labels = images.images.to(device), images.labels.to(device)
     points = alpha_grid(alphas)
-    parts = [
-        models.evaluate(model, interpolate_parameters(model, start, end, some, path), pixels, labels)
-        for some in np.array_split(points, max(1, round(len(points) / POINTS_AT_ONCE)))
-    ]
+    with models.flushed_subnormals():
+        parts = [
+            models.evaluate(model, interpolate_parameters(model, start, end, some, path), pixels, labels)
+            for some in np.array_split(points, max(1, round(len(points) / POINTS_AT_ONCE)))
+        ]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

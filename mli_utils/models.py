@@ -5,6 +5,8 @@ evaluates many networks (other seeds, or other points on a path) through batched
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +64,21 @@ class FCN(nn.Module):
         for layer in self.layers[:-1]:
             hidden = layer(hidden).relu_()
         return self.layers[-1](hidden)
+
+
+@contextmanager
+def flushed_subnormals() -> Iterator[None]:
+    """Compute with subnormal numbers taken as zero, and leave the processor as it was found.
+
+    Deep small-scale networks pass through them, and dead units' momentum decays into them, at three times the time.
+    """
+    smallest = 5e-324
+    flushed_before = smallest * 1.0 == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed_before)
 
 
 def build(config: RunConfig) -> nn.Module:

@@ -8,20 +8,18 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from mli_utils import settings
-
 
 @functools.cache
 def code() -> str:
-    """The commit of the project, with `+` where files differ from it; the package's version outside a checkout."""
+    """The commit of the package, with `+` where files differ from it; the package's version outside a checkout."""
 
     def git(*args):
         return subprocess.run(
-            ["git", "-C", settings.root(), *args], capture_output=True, text=True, check=True
+            ["git", "-C", Path(__file__).parent, *args], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return metadata.version("mli-utils")
 

@@ -114,8 +114,12 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     except yaml.YAMLError as error:
         raise InputError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     names = sections()
+    if not isinstance(given, dict):
+        raise InputError(f"{file} should map sections to parameters; known sections: {', '.join(names)}")
     for name in given:
         choose(f"section in {file}:", name, names)
+        if not isinstance(given[name] or {}, dict):
+            raise InputError(f"{file}: {name} should map parameters to values, not be {given[name]!r}")
     chosen = names
     if section:
         numbers = {name.split("_")[0]: name for name in names}

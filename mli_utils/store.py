@@ -97,7 +97,7 @@ class Store:
             write_atomically(self.folder / f"{name}.npz", packed.getvalue())
             body = {**body, "arrays": digest(packed.getvalue())}
         content = {"key": key, "body": body}
-        text = canonical({**content, "checksum": digest(canonical(content))})
+        text = json.dumps({**content, "checksum": digest(canonical(content))}, separators=(",", ":"), allow_nan=False)
         write_atomically(self.folder / f"{name}.json", text.encode())
         _note_use(name)
 

@@ -227,7 +227,6 @@ def _curve(run: Run, path, points: np.ndarray) -> dict:
                 "the book is rendered without computing: 'make reproduce' makes it"
             )
         device = settings.device()
-        torch.set_flush_denormal(True)
         start, end = (
             {name: value.to(device) for name, value in side.items()} for side in run.endpoints("start", "end")
         )

@@ -63,14 +63,17 @@ def train_group(
     progress : called with numbers of epochs that have been done, or will not be needed
     """
     assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
-    torch.set_flush_denormal(True)  # deep small-scale networks pass through subnormal numbers, at 3× the time
+    with models.flushed_subnormals():
+        yield from _train_stack(list(configs), device, progress)
+
+
+def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int], None]) -> Iterator[Trained]:
     began, everyone = time.perf_counter(), len(configs)
     first = configs[0]
     training_set = data.load(first.dataset).first(first.n_train)
     images, labels = training_set.images.to(device), training_set.labels.to(device)
     model = models.build(first)
 
-    configs = list(configs)
     starts = [models.initialize(model, config) for config in configs]
     generators = [torch.Generator().manual_seed(models.stream(config.seed, "batches")) for config in configs]
     histories = [[] for _ in configs]
@@ -83,6 +86,8 @@ def train_group(
     next_log = next(due)
     orders = torch.empty(len(configs), 0, dtype=torch.int64, device=device)
     for step in range(last + 1):
+        if step and step % batches == 0:
+            progress(len(configs))
         if step in (next_log, last):
             next_log = next(due)
             measured = models.evaluate(model, params, images[:PROBE], labels[:PROBE])
@@ -112,8 +117,6 @@ def train_group(
                 update.keep(keep)
         if step % batches == 0:
             orders = torch.stack([torch.randperm(len(labels), generator=each) for each in generators]).to(device)
-            if step:
-                progress(len(configs))
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         logits = models.logits(model, params, images[batch])
         losses = torch.nn.functional.cross_entropy(

@@ -1,0 +1,59 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same."""
+
+import tomllib
+
+import pytest
+import yaml
+from conftest import PROJECT
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+ASKED_FOR = {"torch", "torchvision", "jupyter-book", "papermill", "seaborn", "pandas"}
+
+
+def lines(text):
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def locked():
+    """Every requirement of the lock."""
+    return [Requirement(line) for line in lines((PROJECT / "requirements.lock").read_text())]
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_lock_is_exact_and_names_no_index(locked):
+    assert len(locked) > 100
+    for requirement in locked:
+        (pin,) = requirement.specifier
+        assert pin.operator == "==" and "*" not in pin.version and requirement.url is None
+    text = (PROJECT / "requirements.lock").read_text()
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
+
+
+def test_the_lock_has_what_the_project_asks_for(locked, project):
+    asked = [Requirement(line) for line in project["dependencies"]]
+    asked += [Requirement(line) for extra in project["optional-dependencies"].values() for line in extra]
+    assert {requirement.name for requirement in asked} >= ASKED_FOR
+    for version in ("3.11", "3.12", "3.13"):
+        environment = {**default_environment(), "python_version": version, "python_full_version": f"{version}.0"}
+        pins = {pin.name: pin for pin in locked if pin.marker is None or pin.marker.evaluate(environment)}
+        for requirement in asked:
+            (pin,) = pins[requirement.name.lower()].specifier
+            assert pin.version in requirement.specifier, f"{requirement} is locked to {pin.version}"
+
+
+def test_conda_gets_the_same_versions_through_pip(locked, project):
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    python = next(item for item in environment["dependencies"] if str(item).startswith("python="))
+    assert python.removeprefix("python=") in Requirement(f"python{project['requires-python']}").specifier
+    (through_pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    assert "-r requirements.lock" in through_pip and "-e ." in through_pip
+    named = [Requirement(line) for line in through_pip if not line.startswith("-")]
+    assert {requirement.name for requirement in named} == ASKED_FOR
+    pins = {pin.name: pin.specifier for pin in locked}
+    assert all(requirement.specifier == pins[requirement.name] for requirement in named)

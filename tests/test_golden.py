@@ -1,0 +1,57 @@
+"""Notices when numbers change and no version was raised.
+
+After a deliberate change: raise the version of the mechanism (its module says which), then
+`python tests/test_golden.py` writes the numbers anew.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import mli_utils as mli
+from mli_utils import data, interpolation, models, sweep, training
+
+GOLDEN = Path(__file__).with_name("golden.json")
+CONFIGS = [
+    mli.RunConfig(depth=4, width=24, init_scale=0.9, lr=0.05, n_train=200, epochs=10, bias=bias, optimizer=optimizer)
+    for bias, optimizer in (("none", "sgd"), ("all", "sgd"), ("output", "adam"))
+]
+
+
+def numbers() -> dict:
+    """A few numbers that move when any mechanism does."""
+    runs = mli.train(CONFIGS)
+    curves = mli.interpolate(runs, ["linear", "homogeneous"], alphas=5)
+    return {
+        "versions": {
+            "data": data.VERSION,
+            "initialization": models.VERSION,
+            "training": training.VERSION,
+            "interpolation": interpolation.VERSION,
+        },
+        "pixels": data.load("digits").images[::100].double().sum((1, 2, 3)).tolist(),
+        "start": [run.start["layers.1.weight"][0, :4].tolist() for run in runs],
+        "history": [run.history.loss.iloc[[0, 5, -1]].tolist() for run in runs],
+        "summary": [run.summary["distance"] for run in runs],
+        "loss": curves.loss.tolist(),
+        "addresses": [sweep.address(sweep.run_key(config)) for config in CONFIGS],
+    }
+
+
+def test_numbers_change_only_with_a_version():
+    golden, now = json.loads(GOLDEN.read_text()), numbers()
+    assert now["versions"] == golden["versions"], "a version was raised: write the numbers anew"
+    assert now["addresses"] == golden["addresses"], "runs moved to other addresses; the record would be lost"
+    for name in ("pixels", "start", "history", "summary", "loss"):
+        # other processors round otherwise; a change of mechanism is far larger
+        flat = [pytest.approx(value, rel=2e-3, abs=1e-5) for value in golden[name]]
+        assert now[name] == flat, f"{name} changed and no version was raised"
+
+
+if __name__ == "__main__":
+    import os
+    import tempfile
+
+    os.environ["MLI_STORE"] = tempfile.mkdtemp()
+    GOLDEN.write_text(json.dumps(numbers(), indent=1) + "\n")

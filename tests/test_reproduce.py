@@ -1,0 +1,258 @@
+"""From sources to site, as the command line does it, under the smoke profile, in a copy of the project."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import copy_project
+
+from mli_utils import __main__ as command_line
+from mli_utils import reproduce
+
+
+def mli(root, *arguments, **environment):
+    """Run a command on the project in `root`, in a process of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
+    return subprocess.run(
+        [sys.executable, "-m", "mli_utils", *arguments],
+        env={**kept, "MLI_ROOT": str(root), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory):
+    """A project that has been reproduced under smoke, and what that said."""
+    root = copy_project(tmp_path_factory.mktemp("project") / "root")
+    done = mli(root, "reproduce", "--profile", "smoke", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, done.stdout
+
+
+@pytest.fixture
+def project(reproduced, tmp_path):
+    """A copy of it to change."""
+    root = tmp_path / "copy"
+    shutil.copytree(reproduced[0], root, ignore=shutil.ignore_patterns("_build"))
+    return root
+
+
+def files(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def page(root, name):
+    return nbformat.read(root / "book" / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def test_every_section_becomes_a_page(reproduced, monkeypatch):
+    root, said = reproduced
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    for name in reproduce.sections():
+        assert re.search(rf"^{name}: \d+ s$", said, re.M)
+        rendered = (root / "_build" / "html" / "notebooks" / f"{name}.html").read_text()
+        made = page(root, name)
+        about = made.metadata["mli"]
+        assert about["profile"] == "smoke" and about["figures"] and about["used"]
+        assert str(root) not in json.dumps(made), "a page names a folder of this machine"
+        figures = re.findall(r"<figure.*?</figure>", rendered, re.S)
+        assert len(figures) == len(about["figures"])
+        for figure in figures:
+            assert re.search(r'<span class="caption-number">Fig\. \d+ ?</span>', figure)
+            (alt,) = re.findall(r'<img alt="([^"]*)"', figure)
+            assert len(alt) > 40 and "/" not in alt
+            assert "Profile smoke" in figure and figure.count('class="reference download') == 4
+        assert "stderr" not in rendered and "Traceback" not in rendered
+
+
+def test_unchanged_notebooks_do_not_run_again(project):
+    before = files(project / "build" / "smoke"), files(project / "book")
+    done = mli(project, "reproduce", "--profile", "smoke")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": unchanged") == 2
+    assert (files(project / "build"), files(project / "book")) == before or not before[0].keys() - files(
+        project / "build"
+    ).keys()
+    assert files(project / "book") == before[1]
+
+
+def test_one_changed_parameter_trains_only_the_new_runs(project):
+    store = project / "build" / "smoke" / "store"
+    before = set(store.glob("runs/*.json"))
+    old = files(store)
+    done = mli(project, "reproduce", "--profile", "smoke", "--section", "5", "-p", "seeds=4")
+    assert done.returncode == 0, done.stderr
+    new = [json.loads(path.read_text())["key"]["config"] for path in set(store.glob("runs/*.json")) - before]
+    assert sorted((config["bias"], config["seed"]) for config in new) == [("all", 3), ("none", 3), ("output", 3)]
+    assert all(files(store)[path] == when for path, when in old.items())
+    assert page(project, "05_bias_ablation").metadata["mli"]["parameters"]["seeds"] == 4
+
+
+BAD = [
+    (["--profile", "smal"], "unknown profile 'smal' (did you mean 'small'?); known: "),
+    (["--section", "99"], "unknown section '99'; known: 01_introduction, 05_bias_ablation"),
+    (["--jobs", "0"], "JOBS=0 is not allowed; allowed: from 1 to 64"),
+    (["--jobs", "many"], "invalid int value: 'many'"),
+    (["-p", "sedes=3"], "unknown parameter 'sedes' (did you mean 'seeds'?); known: "),
+    (["-p", "seeds"], "parameter 'seeds' is not allowed; allowed: name=value"),
+    (["-p", "seeds=three"], "seeds='three' is not allowed; allowed: a whole number"),
+    (
+        ["-p", "dataset=digit"],
+        "unknown dataset 'digit' (did you mean 'digits'?); known: digits, mnist, cifar10, cifar100",
+    ),
+    (["-p", "depth=-1"], "depth=-1 is not allowed; allowed: from 1 to 1000"),
+    (["--section", "5", "-p", "bias=[some]"], "unknown bias 'some'; known: none, output, all"),
+    (["--section", "5", "-p", "paths=[curved]"], "unknown path 'curved'; known: linear, homogeneous"),
+    (["--section", "1", "-p", "dataset=mnist"], "mnist.npz is not there; 'make data' fetches it"),
+    (["--section", "1", "-p", "deep_depth=0"], "depth=0 is not allowed; allowed: from 1 to 1000"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
+def test_bad_input_is_one_sentence_and_leaves_nothing(project, monkeypatch, capsys, arguments, said):
+    before = files(project)
+    for name in [name for name in os.environ if name.startswith("MLI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    given = ["reproduce", *([] if "--profile" in arguments else ["--profile", "smoke"]), *arguments]
+    assert command_line.main(given) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("mli: ") and said in errors[-1] and len(errors) == 1
+    assert files(project) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("05_bias_ablation: {sedes: 3}", "unknown parameter of 05_bias_ablation in profiles/smoke.yml: 'sedes'"),
+        ("05_bias_ablation: {depth: [1]}", "profiles/smoke.yml: 05_bias_ablation: depth=[1] is not allowed"),
+        ("06_nothing: {}", "unknown section in profiles/smoke.yml: '06_nothing'"),
+        ("- a list", "profiles/smoke.yml should map sections to parameters"),
+        ("05_bias_ablation: 3", "profiles/smoke.yml: 05_bias_ablation should map parameters to values"),
+        ("{", "profiles/smoke.yml is no YAML"),
+    ],
+)
+def test_a_bad_profile_is_named(project, monkeypatch, capsys, text, said):
+    (project / "profiles" / "smoke.yml").write_text(text)
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    assert command_line.main(["reproduce", "--profile", "smoke"]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert said in errors[0] and len(errors) == 1
+
+
+def test_cuda_without_a_gpu_says_so(project, monkeypatch, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    monkeypatch.setenv("MLI_DEVICE", "cuda")
+    assert command_line.main(["reproduce", "--profile", "smoke"]) == 2
+    assert "DEVICE=cuda, but torch sees no CUDA GPU" in capsys.readouterr().err
+    monkeypatch.setenv("MLI_DEVICE", "tpu")
+    assert command_line.main(["reproduce", "--profile", "smoke"]) == 2
+    assert "unknown device 'tpu' (did you mean 'cpu'?); known: auto, cpu, cuda" in capsys.readouterr().err
+
+
+def test_a_failing_notebook_shows_its_cell_and_leaves_the_good_page(project):
+    source = project / "notebooks" / "01_introduction.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("nobody = 1 / 0  # the last cell"))
+    nbformat.write(notebook, source)
+    good = (project / "book" / "notebooks" / "01_introduction.ipynb").read_bytes()
+    figures = files(project / "book" / "notebooks" / "figures")
+    done = mli(project, "reproduce", "--profile", "smoke", "--jobs", "2", "-p", "seeds=2")
+    assert done.returncode == 1
+    assert "01_introduction: failed" in done.stdout and re.search(r"05_bias_ablation: \d+ s", done.stdout)
+    assert "nobody = 1 / 0  # the last cell" in done.stderr
+    assert done.stderr.strip().endswith("ZeroDivisionError: division by zero")
+    assert (project / "book" / "notebooks" / "01_introduction.ipynb").read_bytes() == good
+    after = files(project / "book" / "notebooks" / "figures")
+    assert {path: after[path] for path in figures if "introduction" in path.name} == {
+        path: when for path, when in figures.items() if "introduction" in path.name
+    }
+    assert not list((project / "build" / "smoke").glob(".running-*"))
+
+
+def test_the_book_is_rendered_from_the_record_without_training(project):
+    nothing = mli(project, "book", "--profile", "smoke", "--section", "1", MLI_STORE=str(project / "no-store"))
+    assert nothing.returncode == 1 and "'make reproduce' trains them" in nothing.stderr
+    recorded = mli(project, "record", "--profile", "smoke")
+    assert recorded.returncode == 0, recorded.stderr
+    record = project / "results" / "smoke"
+    store = project / "build" / "smoke" / "store"
+    recorded_files, kept = ({p.relative_to(r) for p in r.rglob("*.json")} for r in (record, store))
+    assert recorded_files == kept | {Path("about.json")} and not list(record.rglob("*.npz"))
+    shutil.rmtree(project / "build")
+    done = mli(project, "book", "--profile", "smoke", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "training" not in done.stderr and not (project / "build" / "smoke" / "store").exists()
+
+
+def test_the_strict_build_refuses_a_broken_reference(project):
+    with (project / "book" / "choices.md").open("a") as file:
+        file.write("\n{ref}`nowhere`\n")
+    done = mli(project, "reproduce", "--profile", "smoke")
+    assert done.returncode == 1 and "nowhere" in done.stderr
+
+
+class Fetches(html.parser.HTMLParser):
+    """What a page makes a browser fetch: anything but links that a reader follows."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag != "a" and values.get("rel") != "canonical":
+            self.found += [values[name] for name in ("src", "href", "srcset", "data", "poster") if values.get(name)]
+        self.found += re.findall(r"url\(([^)]*)\)", values.get("style") or "")
+
+
+def test_nothing_is_fetched_from_another_host(reproduced):
+    site = reproduced[0] / "_build" / "html"
+    pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    sheets = list(site.rglob("*.css"))
+    assert len(pages) >= 6 and sheets
+    for path in pages:
+        parser = Fetches()
+        parser.feed(path.read_text())
+        for address in parser.found:
+            assert not re.match(r"\s*(https?:)?//", address), f"{path.name} fetches {address}"
+            local = (path.parent / re.split(r"[?#]", address)[0]) if not address.startswith(("data:", "#")) else path
+            assert local.exists(), f"{path.name} names {address}, which is not there"
+        for script in re.findall(r"<script[^>]*>(.*?)</script>", path.read_text(), re.S):
+            assert not re.search(r"https?://", script), f"{path.name}: a script names another host"
+    for path in sheets:
+        loads = re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")]*)", path.read_text())
+        assert not loads, f"{path.name} fetches {loads}"
+    assert (site / "_static" / "mathjax" / "tex-chtml.js").stat().st_size > 1e6
+    assert list(site.rglob("MathJax_Main-Regular.woff"))
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 25e6
+
+
+def test_search_has_the_words_of_the_book(reproduced):
+    index = (reproduced[0] / "_build" / "html" / "searchindex.js").read_text()
+    assert "plateau" in index and "homogen" in index
+
+
+def test_the_makefile_passes_everything_on(tmp_path):
+    project = Path(__file__).parent.parent
+    asked = ["PROFILE=medium", "SECTION=05", "JOBS=2", "PARAMS=seeds=3 depth=8", "DEVICE=cpu", "PYTHON=python3"]
+    done = subprocess.run(["make", "-n", "reproduce", *asked], cwd=project, capture_output=True, text=True, check=True)
+    assert '--profile "medium" --section "05" --jobs "2" -p seeds=3 depth=8' in done.stdout
+    for target in ["help", "env", "data", "reproduce", "book", "serve", "lab", "test", "record", "clean"]:
+        assert subprocess.run(["make", "-n", target], cwd=project, capture_output=True).returncode == 0, target
+    backend = subprocess.run(
+        ["make", "-n", "-B", "env", "TORCH_BACKEND=cpu"], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert "--torch-backend cpu" in backend.stdout and "-c requirements.lock" in backend.stdout

@@ -1,0 +1,143 @@
+import math
+
+import pytest
+import torch
+
+import mli_utils as mli
+from mli_utils import data, models, training
+
+
+def torch_optimizer(config, params):
+    if config.optimizer == "adam":
+        return torch.optim.Adam(params, config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(params, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def textbook(config, steps):
+    """The same run as anybody would write it: one network, autograd, torch.optim; its batches from the run's seed."""
+    images = data.load(config.dataset).first(config.n_train)
+    model = models.build(config)
+    optimizer = torch_optimizer(config, model.parameters())
+    generator = torch.Generator().manual_seed(models.stream(config.seed, "batches"))
+    done = 0
+    while done < steps:
+        order = torch.randperm(len(images), generator=generator)
+        for batch in order.split(config.batch_size)[: steps - done]:
+            loss = torch.nn.functional.cross_entropy(model(images.images[batch]), images.labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            done += 1
+    return dict(model.named_parameters())
+
+
+def distance(one, other):
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("bias", ["none", "output", "all"])
+def test_a_run_alone_in_a_group_and_as_in_the_textbook(optimizer, bias):
+    lr = {"sgd": 0.05, "adam": 0.002}[optimizer]
+    # 300 images in batches of 64: 5 steps an epoch with a smaller last one; 10 epochs: 50 steps
+    config = mli.RunConfig(
+        depth=5, width=48, bias=bias, init_scale=0.8, optimizer=optimizer, lr=lr, weight_decay=1e-3,
+        batch_size=64, epochs=10, n_train=300, stop_loss=0, seed=3,
+    )  # fmt: skip
+    others = [config.replace(seed=seed, lr=lr / 2, init_scale=1.0) for seed in range(3)]
+    (alone,) = training.train_group([config])
+    grouped = {run.config: run for run in training.train_group([*others, config])}
+    assert alone.summary["steps"] == 50
+    assert distance(alone.end, grouped[config].end) <= 1e-5
+    assert distance(alone.start, grouped[config].start) == 0
+    if optimizer == "sgd":  # Adam makes full steps of gradients that are rounding errors; see the next test
+        assert distance(alone.end, textbook(config, 50)) <= 1e-5
+    assert alone.history.equals(grouped[config].history)
+
+
+@pytest.mark.parametrize(("optimizer", "ours"), [("sgd", training.Momentum), ("adam", training.Adam)])
+def test_optimizers_are_those_of_torch_with_each_run_s_own_settings(optimizer, ours):
+    generator = torch.Generator().manual_seed(0)
+    configs = [
+        mli.RunConfig(optimizer=optimizer, lr=lr, momentum=momentum, weight_decay=decay)
+        for lr, momentum, decay in [(0.1, 0.9, 0), (0.02, 0.5, 0.1), (0.3, 0, 0.01)]
+    ]
+    shapes = [(3, 4, 5), (3, 6)]
+    stacked = {str(i): torch.randn(shape, generator=generator).double() for i, shape in enumerate(shapes)}
+    singles = [[value[run].clone() for value in stacked.values()] for run in range(3)]
+    update = ours(stacked, configs)
+    theirs = [torch_optimizer(config, params) for config, params in zip(configs, singles, strict=True)]
+    for _ in range(20):
+        gradients = [torch.randn(shape, generator=generator).double() for shape in shapes]
+        update(stacked, gradients)
+        for run, optimizer_of_run in enumerate(theirs):
+            for param, gradient in zip(singles[run], gradients, strict=True):
+                param.grad = gradient[run]
+            optimizer_of_run.step()
+    for run in range(3):
+        for value, single in zip(stacked.values(), singles[run], strict=True):
+            assert torch.allclose(value[run], single, rtol=1e-10, atol=1e-12)
+
+
+def test_a_run_ends_by_itself_and_leaves_the_others_alone(small):
+    quick = mli.RunConfig(**small, stop_loss=0.5)
+    slow = mli.RunConfig(**small, stop_loss=1e-3, seed=1)
+    grouped = {run.config: run for run in training.train_group([slow, quick])}
+    (alone,) = training.train_group([slow])
+    assert grouped[quick].summary["steps"] < grouped[slow].summary["steps"]
+    assert grouped[quick].history.loss.iloc[-1] <= 0.5 < grouped[quick].history.loss.iloc[-2]
+    assert distance(alone.end, grouped[slow].end) <= 1e-5
+    assert grouped[slow].summary["status"] == "fitted" and grouped[slow].summary["train_error"] <= 0.01
+
+
+def test_a_diverged_run_is_marked_and_the_others_go_on(small):
+    wild, tame = mli.RunConfig(**{**small, "lr": 900.0}, weight_decay=900.0), mli.RunConfig(**small)
+    grouped = {run.config: run for run in training.train_group([wild, tame])}
+    assert grouped[wild].summary["status"] == "diverged" and math.isnan(grouped[wild].summary["train_error"])
+    assert grouped[wild].summary["steps"] < grouped[tame].summary["steps"]
+    assert grouped[tame].summary["status"] == "fitted"
+
+
+def test_an_unfitted_run_is_marked(small):
+    (run,) = training.train_group([mli.RunConfig(**{**small, "epochs": 1})])
+    assert run.summary["status"] == "unfitted" and run.summary["train_error"] > 0.01
+
+
+def test_no_epochs_is_the_initialization(small):
+    (run,) = training.train_group([mli.RunConfig(**{**small, "epochs": 0})])
+    assert distance(run.start, run.end) == 0 and run.summary["distance"] == 0 and len(run.history) == 1
+
+
+def test_the_history_is_of_whole_classes_and_dense_early(small):
+    (run,) = training.train_group([mli.RunConfig(**small, stop_loss=0)])
+    steps = run.history.step.tolist()
+    assert steps[:65] == list(range(65)) and steps[-1] == 100
+    assert all(after - before <= max(1, before / 30) for before, after in zip(steps, steps[1:], strict=False))
+    classes = [f"class_error_{label}" for label in range(10)]
+    assert (run.history[classes].mean(axis=1) - run.history.error).abs().max() < 1e-6  # ten images a class
+
+
+def test_progress_accounts_for_every_epoch_whenever_runs_end(small):
+    configs = [mli.RunConfig(**small, stop_loss=loss) for loss in (1.0, 0.1, 0)]
+    told = []
+    list(training.train_group(configs, progress=told.append))
+    assert sum(told) == sum(config.epochs for config in configs)
+
+
+def test_training_leaves_the_global_generator_alone(small_config):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    list(training.train_group([small_config]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_subnormal_numbers_are_taken_as_zero_in_training_and_nowhere_else(small_config):
+    tiny = torch.tensor([1e-40])
+    assert tiny.mul(1).item() > 0
+    list(training.train_group([small_config]))
+    assert tiny.mul(1).item() > 0
+    with models.flushed_subnormals():
+        assert tiny.mul(1).item() == 0
+        with models.flushed_subnormals():
+            pass
+        assert tiny.mul(1).item() == 0
