@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -387,6 +388,8 @@ def _lay_out_mathjax(target: Path) -> None:
 def record(profile: str) -> Path:
     """Write what a profile's pages were made from into the record, in place of what was there; return its folder.
 
+    The figures that the README shows go with it.
+
     Raises
     ------
     MLIError
@@ -399,8 +402,8 @@ def record(profile: str) -> Path:
         if made.get("profile") != profile or made["parameters"] != parameters:
             raise MLIError(f"no page of {name} under profile {profile}; 'make reproduce PROFILE={profile}' makes it")
         pages[name] = made
-    store = settings.build_dir(profile) / "store"
-    target = settings.record_dir(profile)
+    store = settings.store_dir(profile)
+    target, readme = settings.record_dir(profile), settings.root() / "README.md"
     target.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
         fresh = Path(folder) / profile
@@ -408,6 +411,10 @@ def record(profile: str) -> Path:
             copy = fresh / f"{entry}.json"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(store / f"{entry}.json", copy)
+        pictures = settings.root() / "book" / "notebooks" / "figures"
+        for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", readme.read_text()):
+            (fresh / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(pictures / name, fresh / "figures" / name)
         about = {
             name: {key: made[key] for key in made if key not in ("used", "fingerprint")} for name, made in pages.items()
         }

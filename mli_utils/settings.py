@@ -21,8 +21,11 @@ def profile() -> str:
 
 
 def mode() -> str:
-    """`MLI_MODE`, what may be read and made: `lab` (default) reads the record and the store, trains what they lack;
-    `reproduce` reads its own store only, trains what it lacks; `book` reads both and trains nothing."""
+    """`MLI_MODE`, what may be read and made.
+
+    `lab` (default): the store and the committed record are read, what they lack is computed. `reproduce`: the store
+    only. `book`: the record only, and nothing is computed.
+    """
     return choose("MLI_MODE", os.environ.get("MLI_MODE") or "lab", MODES)
 
 
@@ -36,9 +39,9 @@ def build_dir(of_profile: str | None = None) -> Path:
     return root() / "build" / (of_profile or profile())
 
 
-def store_dir() -> Path:
+def store_dir(of_profile: str | None = None) -> Path:
     """Folder of finished runs: `MLI_STORE`, default `build/<profile>/store`."""
-    return Path(os.environ.get("MLI_STORE") or build_dir() / "store").expanduser()
+    return Path(os.environ.get("MLI_STORE") or build_dir(of_profile) / "store").expanduser()
 
 
 def record_dir(of_profile: str | None = None) -> Path:

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,25 +55,25 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 class Store:
-    """Entries in `folder`, then in `also` (read only): the first that has one answers.
+    """Entries kept in `folder`, and looked for in `reads`: the first of these folders that has one answers.
 
     `kind` names the sort of entry (`runs`, `curves`); `key` is a JSON-able dict of all that determines it.
     """
 
-    def __init__(self, folder: Path, *also: Path):
+    def __init__(self, folder: Path, reads: Sequence[Path] = ()):
         self.folder = Path(folder)
-        self.folders = (self.folder, *map(Path, also))
+        self.reads = tuple(map(Path, reads)) or (self.folder,)
 
     @classmethod
     def default(cls) -> "Store":
-        """The profile's own store; with the committed record behind it, unless everything is to be made afresh."""
-        behind = () if settings.mode() == "reproduce" else (settings.record_dir(),)
-        return cls(settings.store_dir(), *behind)
+        """The profile's store, reading what `settings.mode` says."""
+        own, record = settings.store_dir(), settings.record_dir()
+        return cls(own, {"reproduce": [own], "lab": [own, record], "book": [record]}[settings.mode()])
 
     def get(self, kind: str, key: dict) -> dict | None:
         """The body kept for `key`, or None. A damaged file is named in a warning and set aside."""
         name = f"{kind}/{address(key)}"
-        for folder in self.folders:
+        for folder in self.reads:
             path = folder / f"{name}.json"
             try:
                 text = path.read_text()

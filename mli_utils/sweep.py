@@ -170,8 +170,8 @@ def _progress(total: int, what: str, unit: str) -> tqdm:
 def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
     if settings.mode() == "book":
         raise NotInRecord(
-            f"{len(configs)} runs are in neither the record nor the store, the first of them {configs[0]}; "
-            "the book is rendered without training: 'make reproduce' trains them"
+            f"{len(configs)} runs are not in the record, the first of them {configs[0]}; "
+            "the book is rendered without training: 'make reproduce' trains them, 'make record' keeps them"
         )
     device = settings.device()
     groups = [
@@ -223,8 +223,8 @@ def _curve(run: Run, path, points: np.ndarray) -> dict:
     if body is None:
         if settings.mode() == "book":
             raise NotInRecord(
-                f"the curve of {run.config} on path {path!r} is in neither the record nor the store; "
-                "the book is rendered without computing: 'make reproduce' makes it"
+                f"the curve of {run.config} on path {path!r} is not in the record; the book is rendered without "
+                "computing: 'make reproduce' makes it, 'make record' keeps it"
             )
         device = settings.device()
         start, end = (

@@ -183,7 +183,7 @@ def test_a_failing_notebook_shows_its_cell_and_leaves_the_good_page(project):
 
 
 def test_the_book_is_rendered_from_the_record_without_training(project):
-    nothing = mli(project, "book", "--profile", "smoke", "--section", "1", MLI_STORE=str(project / "no-store"))
+    nothing = mli(project, "book", "--profile", "smoke", "--section", "1")
     assert nothing.returncode == 1 and "'make reproduce' trains them" in nothing.stderr
     recorded = mli(project, "record", "--profile", "smoke")
     assert recorded.returncode == 0, recorded.stderr

@@ -64,7 +64,7 @@ def test_another_entry_under_this_name_is_damage(tmp_path):
 
 
 def test_the_record_answers_behind_the_store_and_is_never_touched(tmp_path):
-    record, own = Store(tmp_path / "record"), Store(tmp_path / "own", tmp_path / "record")
+    record, own = Store(tmp_path / "record"), Store(tmp_path / "own", [tmp_path / "own", tmp_path / "record"])
     record.put("runs", KEY, BODY)
     assert own.get("runs", KEY) == BODY
     own.put("runs", KEY, {"note": "own"})
@@ -72,7 +72,7 @@ def test_the_record_answers_behind_the_store_and_is_never_touched(tmp_path):
     path = tmp_path / "record" / "runs" / f"{address(KEY)}.json"
     path.write_text("damaged")
     with pytest.warns(DamagedFile, match="is damaged; what it held"):
-        Store(tmp_path / "empty", tmp_path / "record").get("runs", KEY)
+        Store(tmp_path / "empty", [tmp_path / "record"]).get("runs", KEY)
     assert path.read_text() == "damaged"
 
 
