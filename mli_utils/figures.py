@@ -211,9 +211,13 @@ def show_table(frame: pd.DataFrame, digits: int = 3) -> None:
         return f"{value:.1e}" if 0 < abs(value) < 0.5 * 10**-digits else f"{value:.{digits}f}"
 
     floats = frame.select_dtypes("floating").columns
+    formats = {
+        **dict.fromkeys(floats, said),
+        **({"measure": lambda name: name.replace("_", " ")} if "measure" in frame else {}),
+    }
     names = {name: str(name).replace("_", " ") for name in frame}
     display(
-        frame.style.format(dict.fromkeys(floats, said), na_rep="–")
+        frame.style.format(formats, na_rep="–")
         .relabel_index(list(names.values()), axis="columns")
         .hide()
         .set_table_attributes('class="dataframe"')

@@ -253,7 +253,7 @@ def execute(job: Job, fingerprint: str, device: str, workers: int = 1) -> float:
                 request_save_on_cell_execute=False,
                 kernel_name="python3",
                 language="python",
-                extra_arguments=["--log-level=ERROR"],
+                extra_arguments=["--log-level=CRITICAL"],
             )
         except papermill.PapermillExecutionError as error:
             raise _failure(job, error) from None
