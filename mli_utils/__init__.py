@@ -8,8 +8,19 @@ import importlib
 HOMES = {
     "claims": ["compare"],
     "config": ["InputError", "MLIError", "RunConfig", "grid"],
-    "figures": ["curve_figure", "dot_figure", "glue", "show", "show_table"],
-    "metrics": ["interval", "intervals", "learned_at", "plateau"],
+    "figures": ["glue", "show", "show_table"],
+    "interactive": ["interactive"],
+    "landscape": ["predict", "square"],
+    "metrics": ["interval", "intervals", "learned_at", "monotonicity_gap", "plateau"],
+    "plots": [
+        "curve_figure",
+        "dot_figure",
+        "flow_figure",
+        "flow_traces",
+        "hardness_figure",
+        "square_figure",
+        "xy_figure",
+    ],
     "sweep": ["Run", "interpolate", "table", "train"],
 }
 __all__ = sorted(name for names in HOMES.values() for name in names)  # noqa: PLE0605

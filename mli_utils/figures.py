@@ -1,4 +1,4 @@
-"""The house style, and the one way by which a figure and a number get into the book.
+"""The one way by which a figure and a number get into the book.
 
 `show` saves a figure with its data and its provenance, and displays it. In a notebook the caption and the links
 stand below it; the runner turns them into a numbered figure with alt text (`reproduce.publish`).
@@ -6,128 +6,19 @@ stand below it; the runner turns them into a numbered figure with alt text (`rep
 
 import io
 import json
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils import metrics, provenance, settings
-from mli_utils.config import DATASETS, InputError
+from mli_utils import plots, provenance, settings
+from mli_utils.config import InputError
 from mli_utils.store import address, write_atomically
 from mli_utils.sweep import Run, run_key
 
 MARK = "mli"  # the key of an output's metadata under which the runner finds what `show` said
-
-STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mli",  # same figure, same bytes
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.35,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-}
-LABELS = {
-    "alpha": "α",
-    "loss": "training loss (nats)",
-    "error": "training error",
-    "error_plateau": "error plateau (α)",
-    "loss_plateau": "loss plateau (α)",
-    "path": "path",
-    "bias": "biases",
-    "depth": "depth",
-}
-
-
-def curve_figure(
-    curves: pd.DataFrame,
-    hue: str = "path",
-    columns: str | None = None,
-    measures: Sequence[str] = ("loss", "error"),
-) -> Figure:
-    """Curves over α, a line a value of `hue`: a row a measure, a column a value of `columns`; without `columns`, the
-    measures side by side.
-
-    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives,
-    ln k and 1 − 1/k.
-    """
-    _need(curves, "alpha", hue, columns, *measures)
-    tall = curves.melt(
-        id_vars=[name for name in dict.fromkeys(["alpha", hue, columns]) if name],
-        value_vars=list(measures),
-        var_name="measure",
-    )
-    across = {"row": "measure", "col": columns} if columns else {"col": "measure"}
-    with _style():
-        grid = sns.relplot(
-            tall,
-            **across,
-            kind="line",
-            x="alpha",
-            y="value",
-            hue=hue,
-            style=hue,
-            errorbar=("pi", 100),
-            palette="colorblind",
-            height=2.5,
-            aspect=1.3,
-            facet_kws={"sharey": "row" if columns else False},
-        )
-        grid.set_titles("")
-        chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
-        for key, axes in grid.axes_dict.items():
-            measure, value = key if columns else (key, None)
-            for of_loss, of_error in {chance[name] for name in curves["dataset"].unique()}:
-                axes.axhline(of_loss if measure == "loss" else of_error, color="0.4", ls=":", lw=1)
-            axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], ylim=(0, None))
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-            if not columns or value == tall[columns].iloc[0]:
-                axes.set_ylabel(LABELS.get(measure, measure))
-            if columns and measure == measures[0]:
-                axes.set_title(f"{LABELS.get(columns, columns)}: {value}")
-        grid.legend.set_title(LABELS.get(hue, hue))
-        sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=curves[hue].nunique(), columnspacing=1.5)
-        grid.tight_layout()
-    return grid.figure
-
-
-def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str) -> Figure:
-    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure."""
-    _need(frame, x, hue, *measures)
-    with _style():
-        figure, panels = plt.subplots(
-            1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
-        )
-        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "palette": "colorblind"}
-        for axes, measure in zip(panels.flat, measures, strict=True):
-            sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
-            sns.pointplot(
-                **{**shared, "dodge": 0.4},
-                y=measure,
-                ax=axes,
-                errorbar=lambda values: metrics.interval(values)[1:],
-                linestyle="none",
-                markers=["o", "s", "D", "^"][: frame[hue].nunique()],
-                markersize=5,
-                capsize=0.1,
-                err_kws={"linewidth": 1.6},
-                legend=measure == measures[-1],
-            )
-            axes.set(xlabel=LABELS.get(x, x), ylabel="", title=LABELS.get(measure, measure))
-        panels.flat[0].set_ylim(bottom=0)
-        legend = panels.flat[-1].get_legend()
-        legend.set_title(LABELS.get(hue, hue))
-        sns.move_legend(panels.flat[-1], "upper left", bbox_to_anchor=(1, 1))
-    return figure
 
 
 def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, runs: Iterable[Run] = ()) -> None:
@@ -155,7 +46,7 @@ def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, 
         raise InputError(f"figure {name!r} needs a caption, and alt text of more than 40 characters")
     folder = settings.figures_dir()
     svg, png = io.BytesIO(), io.BytesIO()
-    with _style():
+    with plots.style():
         figure.savefig(svg, format="svg", bbox_inches="tight", metadata={"Date": None})
         figure.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
@@ -247,18 +138,6 @@ def glue(**values: float | int | str) -> None:
             raw=True,
             metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
         )
-
-
-def _style():
-    return plt.rc_context({**sns.axes_style("ticks"), **STYLE})
-
-
-def _need(frame: pd.DataFrame, *columns: str | None) -> None:
-    if frame.empty:
-        raise InputError("nothing to draw: the frame has no rows; allowed: at least one run that fitted")
-    lacking = [name for name in columns if name and name not in frame]
-    if lacking:
-        raise InputError(f"no column {', '.join(lacking)} to draw; the frame has {', '.join(map(str, frame.columns))}")
 
 
 def _ranges(numbers: Sequence[int]) -> str:

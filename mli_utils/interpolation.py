@@ -3,7 +3,7 @@
 A path gives each group of parameters a schedule c(α), and θ(α) = (1 − c(α)) θ(0) + c(α) θ(T) within the group.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ SCHEDULES = {
     "homogeneous": lambda alpha, layer: alpha**layer,
     "start": lambda alpha, layer: np.zeros_like(alpha),
     "end": lambda alpha, layer: np.ones_like(alpha),
+}
+
+STARTS = {
+    "own": lambda start: start,
+    "zero": lambda start: {name: torch.zeros_like(value) for name, value in start.items()},
 }
 
 PATHS = {
@@ -96,11 +101,16 @@ def interpolate_parameters(
     there = {}
     for name, group in models.parameter_groups(model).items():
         share = SCHEDULES[of_group[group.name]](points, group.layer)
-        c = torch.tensor(share, dtype=start[name].dtype, device=start[name].device)
-        if np.ndim(alpha):
-            c = c.view(-1, *[1] * start[name].ndim)
-        there[name] = (1 - c) * start[name] + c * end[name]
+        there[name] = mix(start[name], end[name], share if np.ndim(alpha) else share.item())
     return there
+
+
+def mix(start: torch.Tensor, end: torch.Tensor, share: np.ndarray | float) -> torch.Tensor:
+    """(1 − share) start + share end; several shares give a leading stack dimension."""
+    c = torch.tensor(share, dtype=start.dtype, device=start.device)
+    if c.ndim:
+        c = c.view(-1, *[1] * start.ndim)
+    return (1 - c) * start + c * end
 
 
 def curve(model: nn.Module, start: Params, end: Params, alphas, path, images: ImageSet) -> dict[str, np.ndarray]:
@@ -108,12 +118,37 @@ def curve(model: nn.Module, start: Params, end: Params, alphas, path, images: Im
 
     Computed where `start` and `end` are.
     """
-    device = next(iter(start.values())).device
-    pixels, labels = images.images.to(device), images.labels.to(device)
     points = alpha_grid(alphas)
+    stacks = (interpolate_parameters(model, start, end, some, path) for some in _chunks(points))
+    return _evaluate(model, stacks, images, next(iter(start.values())).device)
+
+
+def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
+    """Loss and errors where weights are at one α and biases at another, over all of `images`.
+
+    Returns
+    -------
+    `models.evaluate`'s dict as NumPy arrays over all pairs (α_weights, α_bias), the latter varying fastest
+    """
+    points = alpha_grid(alphas)
+    pairs = np.stack(np.meshgrid(points, points, indexing="ij"), -1).reshape(-1, 2)
+    groups = models.parameter_groups(model)
+    stacks = (
+        {
+            name: mix(start[name], end[name], some[:, 0 if group.name == "weights" else 1])
+            for name, group in groups.items()
+        }
+        for some in _chunks(pairs)
+    )
+    return _evaluate(model, stacks, images, next(iter(start.values())).device)
+
+
+def _chunks(points: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(points, max(1, round(len(points) / POINTS_AT_ONCE)))
+
+
+def _evaluate(model: nn.Module, stacks: Iterable[Params], images: ImageSet, device) -> dict[str, np.ndarray]:
+    pixels, labels = images.images.to(device), images.labels.to(device)
     with models.flushed_subnormals():
-        parts = [
-            models.evaluate(model, interpolate_parameters(model, start, end, some, path), pixels, labels)
-            for some in np.array_split(points, max(1, round(len(points) / POINTS_AT_ONCE)))
-        ]
+        parts = [models.evaluate(model, params, pixels, labels) for params in stacks]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

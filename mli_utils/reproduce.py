@@ -27,6 +27,7 @@ import yaml
 
 from mli_utils import provenance, settings
 from mli_utils.config import FIELDS, InputError, MLIError, RunConfig, choose
+from mli_utils.interactive import SCRIPT, plotly_script
 from mli_utils.store import canonical, write_atomically
 
 FIGURE_MARK = "mli"  # what `figures.show` says of an output, by this key of its metadata
@@ -358,7 +359,9 @@ def render() -> Path:
     lacking = [name for name in sections() if not Job(name, "", {}).page.exists()]
     if lacking:
         raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
-    _lay_out_mathjax(root / "build" / "site" / "_static" / "mathjax")
+    extra = root / "build" / "site"
+    _lay_out_mathjax(extra / "_static" / "mathjax")
+    _copy_once(plotly_script(), extra / SCRIPT)
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     command = [*jupyter_book, "build", "book", "-W", "-n", "--keep-going"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
@@ -379,10 +382,13 @@ def _lay_out_mathjax(target: Path) -> None:
     """Copy what pages use of MathJax, 2 of the installed package's 24 MB, for the site to ship."""
     for file in metadata.files("sphinx-mathjax-offline"):
         if file.name == "tex-chtml.js" or file.suffix == ".woff":
-            copy = target / Path(*file.parts[file.parts.index("mathjax") + 1 :])
-            if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.locate(), copy)
+            _copy_once(file.locate(), target / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
+
+
+def _copy_once(source: Path, target: Path) -> None:
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def record(profile: str) -> Path:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from mli_utils import data, interpolation, models, provenance, settings, training
-from mli_utils.config import FIELDS, InputError, MLIError, RunConfig
+from mli_utils.config import InputError, MLIError, RunConfig, choose
 from mli_utils.models import Params
 from mli_utils.store import Store, address
 
@@ -74,16 +74,6 @@ def run_key(config: RunConfig) -> dict:
     }
 
 
-def curve_key(config: RunConfig, path, alphas: np.ndarray) -> dict:
-    """All that determines a curve: the run, the schedules, the points, and the version of the evaluation."""
-    return {
-        "run": address(run_key(config)),
-        "schedules": interpolation.schedules(path),
-        "alphas": alphas.tolist(),
-        "version": interpolation.VERSION,
-    }
-
-
 def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
     """The run of every config, in their order: from the store where it is there, trained where it is not.
 
@@ -112,6 +102,7 @@ def interpolate(
     paths: str | dict | Sequence = "linear",
     alphas: int | Sequence[float] = 51,
     by_class: bool = False,
+    start: str = "own",
 ) -> pd.DataFrame:
     """Curves of training loss and error along paths between the endpoints of runs, over the whole training set.
 
@@ -122,29 +113,31 @@ def interpolate(
     alphas : how many equally spaced points from 0 to 1, or the points
     by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
         wrong) and `predicted_share` (the fraction of all images that are predicted as it) added
+    start : `own`, the run's θ(0), or `zero`, the origin in its place
 
     Returns
     -------
-    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `path`, `alpha`, `loss` (mean
-    cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not finite.
+    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `path`, `alpha`, `loss`
+    (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not finite.
 
     Raises
     ------
     InputError
-        An unknown path or points that are not allowed.
+        An unknown path or start, or points that are not allowed.
     NotInRecord
         A curve is missing while the book is rendered from the record.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
     points = interpolation.alpha_grid(alphas)
+    choose("start", start, interpolation.STARTS)
     for path in named.values():
         interpolation.schedules(path)
     todo = list(itertools.product(runs, named.items()))
     frames = []
-    with _progress(len(todo), "curves", "curve") as bar:
+    with progress(len(todo), "curves", "curve") as bar:
         for run, (name, path) in todo:
-            frames.append(_curve_frame(run, name, _curve(run, path, points), points, by_class))
+            frames.append(curve_frame(run, _curve(run, path, points, start), points, by_class, start=start, path=name))
             bar.update()
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -163,7 +156,8 @@ def _names(paths) -> list:
     return [paths] if isinstance(paths, str) else list(paths)
 
 
-def _progress(total: int, what: str, unit: str) -> tqdm:
+def progress(total: int, what: str, unit: str) -> tqdm:
+    """A progress bar on standard error, where `settings` wants one."""
     return tqdm(total=total, desc=what, unit=unit, disable=not settings.show_progress(), mininterval=1, leave=False)
 
 
@@ -177,7 +171,7 @@ def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
     groups = [
         group[first : first + GROUP_SIZE] for group in _by_shape(configs) for first in range(0, len(group), GROUP_SIZE)
     ]
-    with _progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar:
+    with progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar:
         left = len(configs)
         for group in groups:
             # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
@@ -217,43 +211,68 @@ def _read_run(config: RunConfig, store: Store) -> Run:
     return Run(config, history, summary, body["provenance"], store)
 
 
-def _curve(run: Run, path, points: np.ndarray) -> dict:
-    key = curve_key(run.config, path, points)
-    body = run.store.get("curves", key)
+def _curve(run: Run, path, points: np.ndarray, start: str) -> dict:
+    key = {
+        "schedules": interpolation.schedules(path),
+        "alphas": points.tolist(),
+        "version": interpolation.VERSION,
+        **({} if start == "own" else {"start": start}),
+    }
+
+    def compute(model, ends, images):
+        return interpolation.curve(model, interpolation.STARTS[start](ends[0]), ends[1], points, path, images)
+
+    return measured(run, "curves", key, f"the curve on path {path!r}", compute)
+
+
+def measured(run: Run, kind: str, key: dict, what: str, compute: Callable) -> dict:
+    """What `compute(model, (θ(0), θ(T)), images)` measures of a run, from the store or computed and kept.
+
+    Parameters
+    ----------
+    kind, key : name the measurement in the store, beside the run; `key` holds all else that determines it
+    what : names it in a sentence
+    compute : returns a dict of NumPy arrays; its parameters are on the device, its images the run's training set
+
+    Raises
+    ------
+    NotInRecord
+        It is missing while the book is rendered from the record.
+    """
+    key = {"run": address(run_key(run.config)), **key}
+    body = run.store.get(kind, key)
     if body is None:
         if settings.mode() == "book":
             raise NotInRecord(
-                f"the curve of {run.config} on path {path!r} is not in the record; the book is rendered without "
-                "computing: 'make reproduce' makes it, 'make record' keeps it"
+                f"{what} of {run.config} is not in the record; the book is rendered without computing: "
+                "'make reproduce' makes it, 'make record' keeps it"
             )
         device = settings.device()
-        start, end = (
-            {name: value.to(device) for name, value in side.items()} for side in run.endpoints("start", "end")
-        )
+        ends = [{name: value.to(device) for name, value in side.items()} for side in run.endpoints("start", "end")]
         images = data.load(run.config.dataset).first(run.config.n_train)
-        measured = interpolation.curve(models.build(run.config), start, end, points, path, images)
-        body = {name: _without_nan(values.tolist()) for name, values in measured.items()}
+        found = compute(models.build(run.config), ends, images)
+        body = {name: _without_nan(values.tolist()) for name, values in found.items()}
         body["provenance"] = provenance.stamp(provenance.device_name(device))
-        run.store.put("curves", key, body)
+        run.store.put(kind, key, body)
     return body
 
 
-def _curve_frame(run: Run, name: str, body: dict, points: np.ndarray, by_class: bool) -> pd.DataFrame:
+def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False, **columns) -> pd.DataFrame:
+    """Kept losses and counts as tidy rows: the run's fields and `columns`, then α, loss and error."""
     loss = np.array(body["loss"], float)
     finite = np.isfinite(loss)
-    wrong, predicted = np.array(body["wrong"]), np.array(body["predicted"])
-    columns = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
+    wrong = np.array(body["wrong"])
+    values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
     if by_class:
         classes = wrong.shape[1]
         labels = data.load(run.config.dataset).first(run.config.n_train).labels.numpy()
         members = np.bincount(labels, minlength=classes)
         broken = np.where(finite, 1.0, np.nan)[:, None]
-        columns = {column: np.repeat(values, classes) for column, values in columns.items()}
-        columns["label"] = np.tile(np.arange(classes), len(points))
-        columns["class_error"] = (wrong / members * broken).ravel()
-        columns["predicted_share"] = (predicted / run.config.n_train * broken).ravel()
-    fields = {field: getattr(run.config, field) for field in FIELDS}
-    return pd.DataFrame({**fields, "status": run.summary["status"], "path": name, **columns})
+        values = {name: np.repeat(value, classes) for name, value in values.items()}
+        values["label"] = np.tile(np.arange(classes), len(points))
+        values["class_error"] = (wrong / members * broken).ravel()
+        values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
+    return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
 
 
 def _without_nan(value):

@@ -1,0 +1,109 @@
+"""A Plotly figure that a reader moves: computed beforehand for every setting of its controls, drawn in the browser.
+
+The script is copied from the installed package when the book is built (`reproduce.render`); nothing is fetched from
+another host. Every such figure has a numbered static twin, which is what is printed and what a browser without
+scripts shows.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mli_utils import settings
+from mli_utils.config import InputError
+
+SCRIPT = "plotly/plotly.min.js"  # inside the site
+
+PAGE = """<div class="interactive" id="{name}" role="group" aria-label="{label}">
+<form>{inputs}</form>
+<div class="plot" style="min-height: {height}px"></div>
+</div>
+<noscript><p>This figure moves only with scripts; the numbered figure above is its twin.</p></noscript>
+{script}
+<script>
+window.addEventListener("load", function () {{
+  const root = document.getElementById("{name}");
+  const cases = {cases}, layout = {layout};
+  const inputs = Array.from(root.querySelectorAll("input")), plot = root.querySelector(".plot");
+  const values = {values};
+  function draw() {{
+    const chosen = inputs.map((input, i) => values[i][input.value]);
+    inputs.forEach((input, i) => {{
+      input.nextElementSibling.textContent = chosen[i];
+      input.setAttribute("aria-valuetext", chosen[i]);
+    }});
+    const ink = getComputedStyle(document.body).color;
+    Plotly.react(plot, cases[chosen.join("|")],
+      Object.assign({{}}, layout,
+        {{font: {{color: ink}}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)"}}),
+      {{responsive: true, displayModeBar: false}});
+  }}
+  root.querySelector("form").addEventListener("input", draw);
+  new MutationObserver(draw).observe(document.documentElement, {{attributeFilter: ["data-theme"]}});
+  draw();
+}});
+</script>"""
+
+
+def interactive(
+    name: str,
+    label: str,
+    controls: Mapping[str, Sequence],
+    traces: Callable[..., list[dict]],
+    layout: dict,
+    start: Sequence[int] = (),
+) -> None:
+    """Display a figure with one slider a control.
+
+    Parameters
+    ----------
+    name : the element's id
+    label : what it shows, for those who do not see it
+    controls : the values of each slider, by what is written beside it
+    traces : called with one value of each control, returns Plotly traces of plain lists
+    layout : Plotly's, with its `height`
+    start : the sliders' first positions; the first values unless given
+
+    Raises
+    ------
+    InputError
+        No control, or a control without values.
+    """
+    from IPython.display import HTML, display
+
+    if not controls or not all(len(values) for values in controls.values()):
+        raise InputError(f"the interactive figure {name!r} needs controls with at least one value each")
+    start = list(start) or [0] * len(controls)
+    written = [[str(value) for value in values] for values in controls.values()]
+    cases = {"|".join(map(str, chosen)): traces(*chosen) for chosen in itertools.product(*controls.values())}
+    inputs = "".join(
+        f'<label>{said} <input type="range" min="0" max="{len(values) - 1}" step="1" value="{first}"> '
+        f"<output>{values[first]}</output></label>"
+        for (said, values), first in zip(controls.items(), start, strict=True)
+    )
+    page = PAGE.format(
+        name=name,
+        label=label,
+        inputs=inputs,
+        height=layout.get("height", 400),
+        script=_script(),
+        cases=json.dumps(cases, separators=(",", ":")),
+        layout=json.dumps(layout),
+        values=json.dumps(written),
+    )
+    display(HTML(page))
+
+
+def _script() -> str:
+    """How the page gets Plotly: from the site's own copy, or written out in a notebook that somebody edits."""
+    if settings.mode() == "lab":
+        return f"<script>{plotly_script().read_text()}</script>"
+    return f'<script src="../{SCRIPT}" defer></script>'
+
+
+def plotly_script() -> Path:
+    """The script in the installed package."""
+    import plotly
+
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

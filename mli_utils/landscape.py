@@ -1,0 +1,132 @@
+"""Beyond curves: the (α_weights, α_bias) square, and what one forward pass of the trained network predicts.
+
+The book's section 03 needs both.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mli_utils import interpolation, metrics, models, sweep
+from mli_utils.config import InputError
+from mli_utils.sweep import Run
+
+PREDICTIONS = ("closed form", "gain", "gain and shift")
+
+VERSION = 1  # raise when the same endpoints come to give another square or prediction
+
+
+def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
+    """Training loss and error where the weights are at one α of the line and the biases at another.
+
+    Returns
+    -------
+    Tidy frame with the runs' fields, `status`, `alpha_weights`, `alpha_bias`, `loss` (nats), `error`
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    points = interpolation.alpha_grid(alphas)
+    key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
+    frames = []
+    with sweep.progress(len(runs), "squares", "square") as bar:
+        for run in runs:
+            body = sweep.measured(
+                run,
+                "squares",
+                key,
+                "the (α_weights, α_bias) square",
+                lambda model, ends, images: interpolation.square(model, *ends, points, images),
+            )
+            frame = sweep.curve_frame(run, body, np.repeat(points, len(points)))
+            frame["alpha_bias"] = np.tile(points, len(points))
+            frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
+            bar.update()
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
+    """Curves on the linear path as theory has them, for networks with an output bias only.
+
+    Three predictions, told apart by `path`. All start from the trained network's logits without its output bias, s.
+
+    `closed form`: z(α) = α^r s + α b. From one forward pass of the trained network; exact where θ(0) = 0.
+    `gain`: z(α) = g(α) s + α b, where g(α) is how much of what tells images apart in s there is in the logits without
+    output bias at α on the true path (its projection; logits centred over classes and over images).
+    `gain and shift`: z(α) = g(α) (s − s̄) + m(α) + α b, where s̄ is the mean of s over images and m(α) that of the
+    logits without output bias at α: what θ(0) says of every image alike.
+
+    Returns
+    -------
+    A frame as `sweep.interpolate`'s, with the columns `gain` (g(α), or α^r) and `alignment` (the cosine between what
+    tells images apart at α and at 1; NaN for the closed form)
+
+    Raises
+    ------
+    InputError
+        A run whose biases are not `output`.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    for run in runs:
+        if run.config.bias != "output":
+            raise InputError(f"no closed form for {run.config}; allowed: bias 'output'")
+    points = interpolation.alpha_grid(alphas)
+    key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
+    frames = []
+    with sweep.progress(len(runs), "predictions", "run") as bar:
+        for run in runs:
+            body = sweep.measured(
+                run,
+                "predictions",
+                key,
+                "the predicted curve",
+                lambda model, ends, images: _predictions(model, *ends, points, images),
+            )
+            gains = {name: np.array(body["gain"], float) for name in PREDICTIONS}
+            gains["closed form"] = points**run.config.depth
+            for name in PREDICTIONS:
+                kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
+                frame = sweep.curve_frame(
+                    run, kept, points, start="zero" if name == "closed form" else "own", path=name
+                )
+                alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
+                frames.append(frame.assign(gain=gains[name], alignment=alignment))
+            bar.update()
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+@torch.no_grad()
+def _predictions(model, start, end, points, images) -> dict[str, np.ndarray]:
+    device = next(iter(start.values())).device
+    pixels, labels = images.images.to(device), images.labels.to(device)
+    bias = models.output_bias(end).double()
+    free = [_without_output_bias(side) for side in (start, end)]
+    signal = models.logits(model, free[1], pixels).double()
+    signal -= signal.mean(1, keepdim=True)  # a shift of all logits changes nothing
+    apart = signal - signal.mean(0)  # what tells images apart
+    total, sums = [], {name: [] for name in PREDICTIONS}
+    for some in np.array_split(points, max(1, len(points) // interpolation.POINTS_AT_ONCE)):
+        there = models.logits(model, interpolation.interpolate_parameters(model, *free, some), pixels).double()
+        there -= there.mean(-1, keepdim=True)
+        shift = there.mean(1, keepdim=True)
+        overlap = ((there - shift) * apart).sum((1, 2))
+        gain = overlap / apart.square().sum()
+        total.append({"gain": gain, "alignment": overlap / ((there - shift).flatten(1).norm(dim=1) * apart.norm())})
+        alpha = torch.as_tensor(some, device=device)[:, None, None]
+        kept = gain[:, None, None]
+        for name, predicted in (
+            ("closed form", alpha ** len(model.layers) * signal),
+            ("gain", kept * signal),
+            ("gain and shift", kept * apart + shift),
+        ):
+            sums[name].append(metrics.anatomy(predicted + alpha * bias, labels))
+    arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
+    for name, parts in sums.items():
+        arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
+        arrays[f"{name}: wrong"] = torch.cat([part["wrong"] for part in parts]).cpu().numpy()
+    return arrays
+
+
+def _without_output_bias(params: models.Params) -> models.Params:
+    bias = models.output_bias(params)
+    return {name: torch.zeros_like(value) if value is bias else value for name, value in params.items()}

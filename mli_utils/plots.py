@@ -1,0 +1,290 @@
+"""Kinds of figure, in the house style: a tidy frame in, a figure out. `figures.show` puts it into the book."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mli_utils import metrics
+from mli_utils.config import DATASETS, InputError
+
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mli",  # same figure, same bytes
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.35,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+}
+LABELS = {
+    "alpha": "α",
+    "loss": "training loss (nats)",
+    "error": "training error",
+    "error_plateau": "error plateau (α)",
+    "loss_plateau": "loss plateau (α)",
+    "path": "path",
+    "bias": "biases",
+    "depth": "depth",
+    "delta": "initial scale δ",
+    "gap": "gap between the biases",
+    "bump": "largest rise of the loss (nats)",
+}
+
+
+def style():
+    """The house style, as a context."""
+    return plt.rc_context({**sns.axes_style("ticks"), **STYLE})
+
+
+def curve_figure(
+    curves: pd.DataFrame,
+    hue: str = "path",
+    columns: str | None = None,
+    measures: Sequence[str] = ("loss", "error"),
+) -> Figure:
+    """Curves over α, a line a value of `hue`: a row a measure, a column a value of `columns`; without `columns`, the
+    measures side by side.
+
+    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives,
+    ln k and 1 − 1/k.
+    """
+    _need(curves, "alpha", hue, columns, *measures)
+    tall = curves.melt(
+        id_vars=[name for name in dict.fromkeys(["alpha", hue, columns]) if name],
+        value_vars=list(measures),
+        var_name="measure",
+    )
+    across = {"row": "measure", "col": columns} if columns else {"col": "measure"}
+    with style():
+        grid = sns.relplot(
+            tall,
+            **across,
+            kind="line",
+            x="alpha",
+            y="value",
+            hue=hue,
+            style=hue,
+            errorbar=("pi", 100),
+            palette="colorblind",
+            height=2.5,
+            aspect=1.3,
+            facet_kws={"sharey": "row" if columns else False},
+        )
+        grid.set_titles("")
+        chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
+        for key, axes in grid.axes_dict.items():
+            measure, value = key if columns else (key, None)
+            for of_loss, of_error in {chance[name] for name in curves["dataset"].unique()}:
+                axes.axhline(of_loss if measure == "loss" else of_error, color="0.4", ls=":", lw=1)
+            axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], ylim=(0, None))
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            if not columns or value == tall[columns].iloc[0]:
+                axes.set_ylabel(LABELS.get(measure, measure))
+            if columns and measure == measures[0]:
+                axes.set_title(f"{LABELS.get(columns, columns)}: {value}")
+        grid.legend.set_title(LABELS.get(hue, hue))
+        sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=curves[hue].nunique(), columnspacing=1.5)
+        grid.tight_layout()
+    return grid.figure
+
+
+def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str) -> Figure:
+    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure."""
+    _need(frame, x, hue, *measures)
+    with style():
+        figure, panels = plt.subplots(
+            1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
+        )
+        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "palette": "colorblind"}
+        for axes, measure in zip(panels.flat, measures, strict=True):
+            sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
+            sns.pointplot(
+                **{**shared, "dodge": 0.4},
+                y=measure,
+                ax=axes,
+                errorbar=lambda values: metrics.interval(values)[1:],
+                linestyle="none",
+                markers=["o", "s", "D", "^"][: frame[hue].nunique()],
+                markersize=5,
+                capsize=0.1,
+                err_kws={"linewidth": 1.6},
+                legend=measure == measures[-1],
+            )
+            axes.set(xlabel=LABELS.get(x, x), ylabel="", title=LABELS.get(measure, measure))
+        panels.flat[0].set_ylim(bottom=0)
+        legend = panels.flat[-1].get_legend()
+        legend.set_title(LABELS.get(hue, hue))
+        sns.move_legend(panels.flat[-1], "upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def xy_figure(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    kind: str = "line",
+    columns: str | None = None,
+    log: str = "",
+    diagonal: bool = False,
+    guides: pd.DataFrame | None = None,
+    height: float = 3.4,
+) -> Figure:
+    """Lines or a scatter of two columns; logarithmic axes where `log` names them.
+
+    `diagonal` draws y = x; `guides`, a frame with the same columns, dotted lines in the colours of `hue`.
+    """
+    _need(frame, x, y, hue, columns)
+    names = list(dict.fromkeys(frame[hue]))
+    colours = sns.color_palette("colorblind", len(names))
+    looks = (
+        {"errorbar": None, "dashes": True, "markers": len(frame) < 200} if kind == "line" else {"alpha": 0.65, "s": 28}
+    )
+    with style():
+        grid = sns.relplot(
+            frame,
+            x=x,
+            y=y,
+            hue=hue,
+            style=hue,
+            col=columns,
+            kind=kind,
+            hue_order=names,
+            palette=colours,
+            height=height,
+            aspect=1.25,
+            **looks,
+        )
+        grid.set_titles(f"{LABELS.get(columns, columns)}: {{col_name}}" if columns else "")
+        for axes in grid.axes.flat:
+            if diagonal:
+                axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
+            for colour, name in zip(colours, names, strict=True):
+                of_name = guides[guides[hue] == name] if guides is not None else frame[:0]
+                axes.plot(of_name[x], of_name[y], color=colour, ls=":", lw=1.5)
+            if "x" in log:
+                axes.set_xscale("log")
+                axes.set_xticks(sorted(set(frame[x])), [f"{value:g}" for value in sorted(set(frame[x]))], minor=False)
+                axes.set_xticks([], minor=True)
+            if "y" in log:
+                axes.set_yscale("log")
+        grid.set_axis_labels(LABELS.get(x, x), LABELS.get(y, y))
+        if grid.legend:
+            grid.legend.set_title(LABELS.get(hue, hue))
+    return grid.figure
+
+
+def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:
+    """Means over runs on the (α_weights, α_bias) square, with the linear and the homogeneous path drawn on it."""
+    _need(frame, "alpha_weights", "alpha_bias", *measures)
+    with style():
+        figure, panels = plt.subplots(
+            1, len(measures), figsize=(4.6 * len(measures), 3.9), squeeze=False, layout="constrained"
+        )
+        path = np.linspace(0, 1, 201)
+        for axes, measure in zip(panels.flat, measures, strict=True):
+            table = frame.pivot_table(index="alpha_bias", columns="alpha_weights", values=measure)
+            drawn = axes.pcolormesh(
+                table.columns, table.index, table, cmap="cividis", shading="gouraud", rasterized=True
+            )
+            figure.colorbar(drawn, ax=axes, label=LABELS.get(measure, measure))
+            axes.plot(path, path, color="white", lw=2, label="linear")
+            axes.plot(path, path**depth, color="white", lw=2, ls="--", label="homogeneous")
+            axes.set(xlabel="α of the weights", ylabel="α of the bias", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+            axes.grid(False)
+        panels.flat[0].legend(loc="upper left", labelcolor="white", frameon=True, facecolor="0.25", framealpha=0.75)
+    return figure
+
+
+def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Figure:
+    """Curves beside bars: what is still to lose over α, and the steps to solve each problem, on a logarithmic axis."""
+    _need(lines, "alpha", "to lose", "problem")
+    _need(steps, "problem", "steps")
+    names = list(steps["problem"])
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
+        sns.lineplot(
+            lines, x="alpha", y="to lose", hue="problem", style="problem", palette=colours, legend=False, ax=left
+        )
+        left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
+        for place, (name, count) in enumerate(zip(names, steps["steps"], strict=True)):
+            never = not np.isfinite(count)
+            right.barh(place, budget if never else max(count, 1), left=0.5, color=colours[name], alpha=0.85)
+            right.annotate(
+                "never" if never else f"{count:.0f}",
+                (budget if never else max(count, 1) + 0.5, place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        right.set(xscale="log", xlim=(0.5, budget * 12), xlabel="steps at the best step size")
+        right.set_yticks(range(len(names)), names)
+        right.invert_yaxis()
+    return figure
+
+
+def flow_figure(flow: pd.DataFrame) -> Figure:
+    """Diagonal weights above biases through time, a line a class, coloured by the order in which they are learned."""
+    _need(flow, "time", "class", "weight", "bias")
+    with style():
+        figure, panels = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, layout="constrained")
+        names = list(dict.fromkeys(flow["class"]))
+        colours = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+        for axes, measure in zip(panels, ("weight", "bias"), strict=True):
+            sns.lineplot(
+                flow,
+                x="time",
+                y=measure,
+                hue="class",
+                style="class",
+                palette=colours,
+                ax=axes,
+                legend=measure == "weight",
+                errorbar=None,
+            )
+        panels[0].set_ylabel("W of the class's own input")
+        panels[1].set(ylabel="bias b of the class", xlabel="time")
+        panels[0].legend(title="class learned", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def flow_traces(flow: pd.DataFrame) -> list[dict]:
+    """The lines of `flow_figure` for Plotly: weights on the first y axis, biases on the second, to four digits."""
+    names = list(dict.fromkeys(flow["class"]))
+    colours = sns.color_palette("viridis", len(names)).as_hex()
+
+    def digits(values):
+        return [float(f"{value:.4g}") for value in values]
+
+    return [
+        {
+            "x": digits(flow[flow["class"] == name].time),
+            "y": digits(flow[flow["class"] == name][measure]),
+            "name": name,
+            "legendgroup": name,
+            "showlegend": measure == "weight",
+            "yaxis": axis,
+            "line": {"color": colour, "width": 2.5},
+        }
+        for measure, axis in (("weight", "y"), ("bias", "y2"))
+        for name, colour in zip(names, colours, strict=True)
+    ]
+
+
+def _need(frame: pd.DataFrame, *columns: str | None) -> None:
+    if frame.empty:
+        raise InputError("nothing to draw: the frame has no rows; allowed: at least one run that fitted")
+    lacking = [name for name in columns if name and name not in frame]
+    if lacking:
+        raise InputError(f"no column {', '.join(lacking)} to draw; the frame has {', '.join(map(str, frame.columns))}")
