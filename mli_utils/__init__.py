@@ -9,7 +9,7 @@ HOMES = {
     "claims": ["compare"],
     "config": ["InputError", "MLIError", "RunConfig", "grid"],
     "figures": ["glue", "show", "show_table"],
-    "interactive": ["interactive"],
+    "interactive": ["show_interactive"],
     "landscape": ["predict", "square"],
     "metrics": ["interval", "intervals", "learned_at", "monotonicity_gap", "plateau"],
     "plots": [

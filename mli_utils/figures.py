@@ -94,12 +94,14 @@ def origin(runs: Iterable[Run]) -> dict:
 def show_table(frame: pd.DataFrame, digits: int = 3) -> None:
     """Display a frame without its index, numbers to so many digits after the point, missing ones as a dash.
 
-    Fractions that print as zero and are not would mislead; so numbers below that precision print as powers of ten.
+    Fractions that print as zero and are not would mislead: numbers below that precision, and very large ones, are
+    written with a power of ten.
     """
     from IPython.display import display
 
     def said(value: float) -> str:
-        return f"{value:.1e}" if 0 < abs(value) < 0.5 * 10**-digits else f"{value:.{digits}f}"
+        power = 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5
+        return f"{value:.1e}" if power else f"{value:.{digits}f}"
 
     floats = frame.select_dtypes("floating").columns
     formats = {

@@ -4,13 +4,14 @@ Hardness is measured as the number of steps that gradient descent needs at the b
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
-from mli_utils import theory
+from mli_utils import metrics, theory
 from mli_utils.config import InputError
 
 STEP_SIZES = np.geomspace(1e-6, 1e15, 211)  # ten a decade; a flat start is no obstacle, only a matter of scale
@@ -143,3 +144,38 @@ def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
     losses = problem.loss((1 - shares) * problem.start + shares * end)
     first, last = problem.loss(np.stack([problem.start, end]))
     return (losses - last) / (first - last)
+
+
+def nearest_solution(r: int, start: float = 0.5) -> float:
+    """Of all weights that solve `scalar_power` the smallest: where the loss has just come down to the threshold."""
+    threshold = SOLVED * math.log1p(math.exp(-(start**r)))
+    return math.log(1 / math.expm1(threshold)) ** (1 / r)
+
+
+def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Solve problems and draw their lines.
+
+    Returns
+    -------
+    table : a row a problem: `steps` (missing where never solved), `step size`, `window`, `plateau` (how far along the
+        line at least nine tenths of the loss are still to lose), `largest rise`, `convex`
+    lines : tidy rows of `problem`, `alpha`, `to lose`
+    """
+    alphas = np.linspace(0, 1, points)
+    rows, lines = [], []
+    for problem in problems:
+        found = solve(problem, budget)
+        curve = line(problem, found.end, alphas)
+        rows.append(
+            {
+                "problem": problem.name,
+                "steps": found.steps,
+                "step size": found.step_size,
+                "window": found.window,
+                "plateau": metrics.crossing(alphas, curve, 0.9),
+                "largest rise": metrics.monotonicity_gap(curve),
+                "convex": bool(np.diff(curve, 2).min() > -1e-9),
+            }
+        )
+        lines.append(pd.DataFrame({"problem": problem.name, "alpha": alphas, "to lose": curve}))
+    return pd.DataFrame(rows).astype({"steps": "Int64"}), pd.concat(lines, ignore_index=True)

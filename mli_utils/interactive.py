@@ -46,7 +46,7 @@ window.addEventListener("load", function () {{
 </script>"""
 
 
-def interactive(
+def show_interactive(
     name: str,
     label: str,
     controls: Mapping[str, Sequence],

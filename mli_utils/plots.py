@@ -219,7 +219,7 @@ def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Fi
         )
         left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
         for place, (name, count) in enumerate(zip(names, steps["steps"], strict=True)):
-            never = not np.isfinite(count)
+            never = pd.isna(count)
             right.barh(place, budget if never else max(count, 1), left=0.5, color=colours[name], alpha=0.85)
             right.annotate(
                 "never" if never else f"{count:.0f}",

@@ -3,6 +3,7 @@
 The derivations are in the book: sections 03 (weights and biases) and 04 (where the bias gap comes from).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pandas as pd
 from scipy.integrate import OdeSolution, solve_ivp
 from scipy.special import log_softmax, softmax
 
+from mli_utils import metrics
 from mli_utils.config import InputError
 
 # ── The r-homogeneous model: one-hot inputs e_1 … e_k, logits z_j(e_i) = W_ij^r + b_j, gradient flow ──────────────
@@ -207,6 +209,39 @@ def flow_curve(flow: Flow, alphas: np.ndarray) -> np.ndarray:
     weights = (1 - share) * flow.weights[0] + share * flow.weights[-1]
     biases = (1 - share[..., 0]) * flow.biases[0] + share[..., 0] * flow.biases[-1]
     return mean_loss(weights, biases, flow.r)
+
+
+def survey(powers, deltas, classes, seeds: int, points: int = 201) -> pd.DataFrame:
+    """Solve the model for every combination; one row each.
+
+    Returns
+    -------
+    Frame of `r`, `delta`, `classes`, `seed`; `last learned` and `largest bias`, class numbers; `margin`, how much of the
+    time from the first class learned to the last lies between the last but one and the last; `gap`, largest minus
+    smallest bias; `bump`, the largest rise of the loss on the line between the ends (nats); `deviation` of the solved
+    biases from `biases_from_weights`, relative to the largest
+    """
+    rows = []
+    for r, delta, k, seed in itertools.product(powers, deltas, classes, range(seeds)):
+        flow = solve_flow(r, delta, k, seed)
+        learned, bias = flow.learned_at(), flow.biases[-1]
+        exact = biases_from_weights(flow.weights[-1], flow.weights[0], r)
+        in_order = np.sort(learned)
+        rows.append(
+            {
+                "r": r,
+                "delta": delta,
+                "classes": k,
+                "seed": seed,
+                "last learned": int(np.argmax(learned)),
+                "largest bias": int(np.argmax(bias)),
+                "margin": (in_order[-1] - in_order[-2]) / (in_order[-1] - in_order[0]),
+                "gap": np.ptp(bias),
+                "bump": metrics.monotonicity_gap(flow_curve(flow, np.linspace(0, 1, points))),
+                "deviation": np.abs(bias - exact).max() / np.abs(exact).max(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 # ── Curves from one forward pass: depth-r ReLU networks with a bias on the output only, and θ(0) = 0 ──────────────

@@ -124,3 +124,25 @@ def test_samples_turn_right_where_theory_says(depth):
         z = theory.closed_form_logits(signal, bias, depth, [alpha])[0]
         late = right_at_end & (np.abs(turning - alpha) > 1e-9)
         assert np.array_equal((z.argmax(1) == labels)[late], (turning < alpha)[late])
+
+
+def test_the_class_learned_last_has_the_largest_bias():
+    rows = theory.survey([3, 4], [0.1, 0.2], [3, 4], 6)
+    distinct = rows[rows.margin >= 0.05]
+    assert len(rows) == 48 and len(distinct) > 20
+    assert (distinct["last learned"] == distinct["largest bias"]).all()
+    assert rows.deviation.max() <= 1e-4
+
+
+def test_gaps_follow_the_predicted_power_of_the_initial_scale():
+    gaps = theory.survey([2, 3, 4], [0.2, 0.4], [4], 4).groupby(["r", "delta"]).gap.mean().unstack()
+    for r in (2, 3, 4):
+        assert np.log2(gaps.loc[r, 0.4] / gaps.loc[r, 0.2]) == pytest.approx(-(r - 2), abs=0.15)
+
+
+def test_a_flow_as_a_frame_is_in_the_order_of_learning():
+    frame = theory.solve_flow(4, 0.1, 4).frame(50)
+    assert list(dict.fromkeys(frame["class"])) == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
+    assert frame.groupby("class").size().eq(50).all()
+    last = frame.groupby("class").bias.last()
+    assert last.idxmax() == "4 of 4" and last.idxmin() == "1 of 4"
