@@ -36,7 +36,7 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
                 "squares",
                 key,
                 "the (α_weights, α_bias) square",
-                lambda model, ends, images: interpolation.square(model, *ends, points, images),
+                lambda model, ends, images: _totals(interpolation.square(model, *ends, points, images)),
             )
             frame = sweep.curve_frame(run, body, np.repeat(points, len(points)))
             frame["alpha_bias"] = np.tile(points, len(points))
@@ -95,6 +95,11 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def _totals(measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without the classes, which nobody asks for on a square."""
+    return {"loss": measured["loss"], "wrong": measured["wrong"].sum(1, keepdims=True)}
+
+
 @torch.no_grad()
 def _predictions(model, start, end, points, images) -> dict[str, np.ndarray]:
     device = next(iter(start.values())).device
@@ -123,7 +128,7 @@ def _predictions(model, start, end, points, images) -> dict[str, np.ndarray]:
     arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
     for name, parts in sums.items():
         arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
-        arrays[f"{name}: wrong"] = torch.cat([part["wrong"] for part in parts]).cpu().numpy()
+        arrays[f"{name}: wrong"] = torch.cat([part["wrong"].sum(1, keepdim=True) for part in parts]).cpu().numpy()
     return arrays
 
 

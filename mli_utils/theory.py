@@ -216,8 +216,8 @@ def survey(powers, deltas, classes, seeds: int, points: int = 201) -> pd.DataFra
 
     Returns
     -------
-    Frame of `r`, `delta`, `classes`, `seed`; `last learned` and `largest bias`, class numbers; `margin`, how much of the
-    time from the first class learned to the last lies between the last but one and the last; `gap`, largest minus
+    Frame of `r`, `delta`, `classes`, `seed`; `last learned` and `largest bias`, class numbers; `margin`, how much of
+    the time from the first class learned to the last lies between the last but one and the last; `gap`, largest minus
     smallest bias; `bump`, the largest rise of the loss on the line between the ends (nats); `deviation` of the solved
     biases from `biases_from_weights`, relative to the largest
     """
