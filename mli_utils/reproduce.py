@@ -134,14 +134,12 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     for name in chosen:
         known = _known_parameters(root / "notebooks" / f"{name}.ipynb")
         known_anywhere |= known.keys()
-        parameters = given.get(name) or {}
-        for parameter, value in parameters.items():
+        parameters = {}
+        for parameter, value in (given.get(name) or {}).items():
             choose(f"parameter of {name} in {file}:", parameter, known)
-            _check_value(f"{file}: {name}:", parameter, value, known[parameter])
-        here = {parameter: value for parameter, value in extra.items() if parameter in known}
-        for parameter, value in here.items():
-            _check_value(f"{name}:", parameter, value, known[parameter])
-        parameters = {**parameters, **here}
+            parameters[parameter] = _fitting(f"{file}: {name}:", parameter, value, known[parameter])
+        for parameter in known.keys() & extra.keys():
+            parameters[parameter] = _fitting(f"{name}:", parameter, extra[parameter], known[parameter])
         _check_fields(name, parameters)
         jobs.append(Job(name, profile, parameters))
     for parameter in extra:
@@ -163,13 +161,16 @@ def _known_parameters(notebook: Path) -> dict[str, object]:
     return {name: ast.literal_eval(said["default"]) for name, said in inspect_notebook(str(notebook)).items()}
 
 
-def _check_value(where: str, name: str, value, default) -> None:
-    """Raise unless `value` is of the default's kind."""
+def _fitting(where: str, name: str, value, default):
+    """`value` as a parameter of the default's kind; one value is a list of one where a list is wanted."""
+    if isinstance(default, list) and not isinstance(value, (list, dict)):
+        value = [value]
     number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
     if default is not None and not number and type(value) is not type(default):
         kind = {int: "a whole number", float: "a number", str: "a name", list: "a list", bool: "true or false"}
         said = kind.get(type(default), type(default).__name__)
         raise InputError(f"{where} {name}={value!r} is not allowed; allowed: {said}, such as {default!r}")
+    return value
 
 
 def _check_fields(name: str, parameters: dict) -> None:

@@ -73,12 +73,15 @@ def device() -> str:
     InputError
         Another name, or cuda where torch sees no GPU.
     """
+    asked = asked_device()
+    if asked == "cpu":
+        return "cpu"
     import torch
 
-    asked, there = asked_device(), torch.cuda.is_available()
+    there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise InputError("DEVICE=cuda, but torch sees no CUDA GPU on this machine; allowed here: auto, cpu")
-    return "cuda" if there and asked != "cpu" else "cpu"
+    return "cuda" if there else "cpu"
 
 
 def show_progress() -> bool:
