@@ -33,7 +33,7 @@ window.addEventListener("load", function () {{
       input.nextElementSibling.textContent = chosen[i];
       input.setAttribute("aria-valuetext", chosen[i]);
     }});
-    const ink = getComputedStyle(document.body).color;
+    const ink = getComputedStyle(root).color;
     Plotly.react(plot, cases[chosen.join("|")],
       Object.assign({{}}, layout,
         {{font: {{color: ink}}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)"}}),
