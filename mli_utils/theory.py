@@ -140,7 +140,7 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
 def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0.1, final_loss: float = 1e-2) -> Flow:
     """Gradient flow of the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
 
-    LSODA with the analytic Jacobian, relative tolerance 1e-10.
+    LSODA with the analytic Jacobian, relative tolerance 1e-8.
 
     Raises
     ------
@@ -167,8 +167,8 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
         jac=lambda _, state: jacobian(state, r, k),
         dense_output=True,
         events=fitted,
-        rtol=1e-10,
-        atol=1e-14,
+        rtol=1e-8,
+        atol=1e-12,
     )
     weights, biases = unpack(solved.y.T, k)
     return Flow(r, delta, solved.t, weights, biases, mean_loss(weights, biases, r), solved.sol)
