@@ -32,7 +32,6 @@ help:  ## this list
 env: $(READY)  ## .venv with the locked versions (skipped when up to date)
 
 # uv puts the locked versions into .venv; the lock is a constraint, so another torch build brings no CUDA with it.
-.venv/.ready%: .venv/.ready ;
 .venv/.ready .venv/.ready-$(TORCH_BACKEND): pyproject.toml requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "python3 is older than 3.11; install Python 3.11 or newer"; exit 2; }
