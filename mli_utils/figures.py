@@ -18,8 +18,6 @@ from mli_utils.config import InputError
 from mli_utils.store import address, write_atomically
 from mli_utils.sweep import Run, run_key
 
-MARK = "mli"  # the key of an output's metadata under which the runner finds what `show` said
-
 
 def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, runs: Iterable[Run] = ()) -> None:
     """Save a figure as SVG and PNG with its data as CSV and its provenance as JSON, and display it.
@@ -66,9 +64,9 @@ def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, 
     display(
         {"image/svg+xml": svg.getvalue().decode(), "text/plain": alt},
         raw=True,
-        metadata={MARK: {"name": name, "caption": below, "alt": alt}},
+        metadata={settings.FIGURE_MARK: {"name": name, "caption": below, "alt": alt}},
     )
-    display(Markdown(below), metadata={MARK: {"below": name}})
+    display(Markdown(below), metadata={settings.FIGURE_MARK: {"below": name}})
 
 
 def origin(runs: Iterable[Run]) -> dict:

@@ -3,7 +3,7 @@
 The book's section 03 needs both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,21 +27,11 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     points = interpolation.alpha_grid(alphas)
-    key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
     frames = []
-    with sweep.progress(len(runs), "squares", "square") as bar:
-        for run in runs:
-            body = sweep.measured(
-                run,
-                "squares",
-                key,
-                "the (α_weights, α_bias) square",
-                lambda model, ends, images: _totals(interpolation.square(model, *ends, points, images)),
-            )
-            frame = sweep.curve_frame(run, body, np.repeat(points, len(points)))
-            frame["alpha_bias"] = np.tile(points, len(points))
-            frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
-            bar.update()
+    for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals):
+        frame = sweep.curve_frame(run, body, np.repeat(points, len(points)))
+        frame["alpha_bias"] = np.tile(points, len(points))
+        frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -71,32 +61,35 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
         if run.config.bias != "output":
             raise InputError(f"no closed form for {run.config}; allowed: bias 'output'")
     points = interpolation.alpha_grid(alphas)
-    key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
     frames = []
-    with sweep.progress(len(runs), "predictions", "run") as bar:
-        for run in runs:
-            body = sweep.measured(
-                run,
-                "predictions",
-                key,
-                "the predicted curve",
-                lambda model, ends, images: _predictions(model, *ends, points, images),
-            )
-            gains = {name: np.array(body["gain"], float) for name in PREDICTIONS}
-            gains["closed form"] = points**run.config.depth
-            for name in PREDICTIONS:
-                kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
-                frame = sweep.curve_frame(
-                    run, kept, points, start="zero" if name == "closed form" else "own", path=name
-                )
-                alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
-                frames.append(frame.assign(gain=gains[name], alignment=alignment))
-            bar.update()
+    for run, body in _each(runs, "predictions", points, "the predicted curve", _predictions):
+        gains = {name: np.array(body["gain"], float) for name in PREDICTIONS}
+        gains["closed form"] = points**run.config.depth
+        for name in PREDICTIONS:
+            kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
+            frame = sweep.curve_frame(run, kept, points, start="zero" if name == "closed form" else "own", path=name)
+            alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
+            frames.append(frame.assign(gain=gains[name], alignment=alignment))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _totals(measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without the classes, which nobody asks for on a square."""
+def _each(
+    runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable
+) -> Iterator[tuple[Run, dict]]:
+    """Each run with what `compute(model, θ(0), θ(T), points, images)` measures of it, from the store where it is."""
+    key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
+    with sweep.progress(len(runs), kind, "run") as bar:
+        for run in runs:
+            yield (
+                run,
+                sweep.measured(run, kind, key, what, lambda model, ends, images: compute(model, *ends, points, images)),
+            )
+            bar.update()
+
+
+def _square_totals(model, start, end, points, images) -> dict[str, np.ndarray]:
+    """`interpolation.square` without the classes, which nobody asks for on a square."""
+    measured = interpolation.square(model, start, end, points, images)
     return {"loss": measured["loss"], "wrong": measured["wrong"].sum(1, keepdims=True)}
 
 

@@ -169,8 +169,8 @@ def xy_figure(
         for axes in grid.axes.flat:
             if diagonal:
                 axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
-            for colour, name in zip(colours, names, strict=True):
-                of_name = guides[guides[hue] == name] if guides is not None else frame[:0]
+            for colour, name in zip(colours, names, strict=True) if guides is not None else ():
+                of_name = guides[guides[hue] == name]
                 axes.plot(of_name[x], of_name[y], color=colour, ls=":", lw=1.5)
             if "x" in log:
                 axes.set_xscale("log")

@@ -30,8 +30,6 @@ from mli_utils.config import FIELDS, InputError, MLIError, RunConfig, choose
 from mli_utils.interactive import SCRIPT, plotly_script
 from mli_utils.store import canonical, write_atomically
 
-FIGURE_MARK = "mli"  # what `figures.show` says of an output, by this key of its metadata
-
 
 class NotebookFailed(MLIError):
     """A notebook did not run to its end; the message names the section, the cell and the error."""
@@ -82,8 +80,12 @@ class Job:
 
 def sections() -> list[str]:
     """The notebooks of the table of contents, in its order, without suffix."""
-    contents = yaml.safe_load((settings.root() / "book" / "_toc.yml").read_text())
-    return [Path(entry).name for entry in _entries(contents) if entry.startswith("notebooks/")]
+    return [Path(entry).name for entry in _book_files() if entry.startswith("notebooks/")]
+
+
+def _book_files() -> list[str]:
+    """Every page of the book without suffix, as its table of contents names it."""
+    return _entries(yaml.safe_load((settings.root() / "book" / "_toc.yml").read_text()))
 
 
 def _entries(contents) -> list[str]:
@@ -325,7 +327,7 @@ def publish(notebook: nbformat.NotebookNode, job: Job, about: dict) -> None:
             continue
         if any(output.output_type == "error" for output in cell.outputs):
             raise NotebookFailed(f"{job.name}: a cell shows an error:\n\n{cell.source}")
-        marks = [output.get("metadata", {}).get(FIGURE_MARK, {}) for output in cell.outputs]
+        marks = [output.get("metadata", {}).get(settings.FIGURE_MARK, {}) for output in cell.outputs]
         figures = [mark for mark in marks if "caption" in mark]
         if len(figures) > 1:
             raise NotebookFailed(f"{job.name}: a cell shows {len(figures)} figures; one a cell can be numbered")
@@ -371,8 +373,7 @@ def render() -> Path:
     if done.returncode:
         lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
-    contents = yaml.safe_load((root / "book" / "_toc.yml").read_text())
-    kept = {f"{entry}.html" for entry in _entries(contents)} | {"genindex.html", "search.html", "index.html"}
+    kept = {f"{entry}.html" for entry in _book_files()} | {"genindex.html", "search.html", "index.html"}
     for page in site.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
         if str(page.relative_to(site)) not in kept and "_static" not in page.parts:
             page.unlink()

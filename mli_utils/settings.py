@@ -8,6 +8,7 @@ from mli_utils.config import InputError, choose
 
 DEVICES = ("auto", "cpu", "cuda")
 MODES = ("lab", "reproduce", "book")
+FIGURE_MARK = "mli"  # the key of an output's metadata under which the runner finds what `figures.show` said
 
 
 def root() -> Path:
