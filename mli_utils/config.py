@@ -34,13 +34,35 @@ class DatasetSpec:
 
 DATASETS = {
     "digits": DatasetSpec(10, 1400, 397, (1, 8, 8), False),
+    "digits32": DatasetSpec(10, 1400, 397, (3, 32, 32), True),  # digits enlarged, in the shape of the photographs
     "mnist": DatasetSpec(10, 60_000, 10_000, (1, 28, 28), False),
     "cifar10": DatasetSpec(10, 50_000, 10_000, (3, 32, 32), True),
     "cifar100": DatasetSpec(100, 50_000, 10_000, (3, 32, 32), True),
 }
-MODELS = ("fcn",)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The facts of a kind of network that a configuration can be checked against before anything is built."""
+
+    depth: int  # weight layers, unless the configuration says otherwise
+    fixed_depth: bool
+    stacked: bool  # many are computed at once, through batched products; otherwise one after the other
+    image: tuple[int, int, int] | None  # the only image shape it takes; None: any
+    normalizations: tuple[str, ...]
+
+
+MODELS = {
+    "fcn": ModelSpec(10, False, True, None, ("none",)),
+    "vgg16": ModelSpec(14, True, False, (3, 32, 32), ("none", "batch")),  # 13 convolutions and one linear layer
+    "resnet18": ModelSpec(
+        18, True, False, (3, 32, 32), ("none", "batch")
+    ),  # its shortcuts' convolutions are not counted
+}
 BIASES = ("none", "output", "all")
 OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "linear", "cosine")
+AUGMENTATIONS = ("none", "flip", "crop", "flip-crop")
 
 
 def choose(what: str, value, known: Iterable):
@@ -57,8 +79,8 @@ def choose(what: str, value, known: Iterable):
 class RunConfig:
     """One trained network, described completely.
 
-    Every field is checked when the object is made. `n_train=None` means the whole training set and is replaced
-    by its size, so equal runs are equal objects.
+    Every field is checked when the object is made. `n_train=None` means the whole training set and `depth=None` the
+    model's own depth; both are replaced by the number, so equal runs are equal objects.
 
     Raises
     ------
@@ -68,14 +90,18 @@ class RunConfig:
 
     dataset: str = "digits"
     model: str = "fcn"
-    depth: int = 10  # weight layers
-    width: int = 128  # units of each hidden layer
+    depth: int | None = None  # weight layers on the way from image to logits; None: 10 for fcn, else the model's own
+    width: int = 128  # units of each hidden layer; of a convolutional network, channels of the first (64 as published)
     bias: str = "output"  # none; output: the last layer only; all: every layer
+    normalization: str = "none"  # batch: after every convolution, with its own scale and shift whatever `bias` says
     init_scale: float = 0.6  # factor on Kaiming-normal weights; biases start at zero
     optimizer: str = "sgd"
     lr: float = 0.03
+    schedule: str = "constant"  # what lr does over `epochs`; linear, cosine: down to zero
     momentum: float = 0.9  # of sgd; adam has its usual (0.9, 0.999)
     weight_decay: float = 0.0  # added to the gradient, biases included
+    clip: float = 0.0  # the largest norm of a step's whole gradient, before weight decay; 0: any
+    augment: str = "none"  # of training batches: flip: mirrored at random; crop: padded by an eighth and cut at random
     batch_size: int = 128
     epochs: int = 200  # at most
     stop_loss: float = 1e-3  # nats; training ends once the training loss is this low; 0: never early
@@ -89,6 +115,9 @@ class RunConfig:
         choose("model", self.model, MODELS)
         choose("bias", self.bias, BIASES)
         choose("optimizer", self.optimizer, OPTIMIZERS)
+        choose("schedule", self.schedule, SCHEDULES)
+        choose("augment", self.augment, AUGMENTATIONS)
+        self._check_model(MODELS[self.model])
         whole = DATASETS[self.dataset].train
         if self.n_train is None:
             object.__setattr__(self, "n_train", whole)
@@ -102,17 +131,37 @@ class RunConfig:
             ("init_scale", 0, 1000),
             ("lr", 0, 1000),
             ("weight_decay", 0, 1000),
+            ("clip", 0, 1e6),
             ("stop_loss", 0, 1000),
         ):
             _within(name, getattr(self, name), low, high)
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum={self.momentum} is not allowed; allowed: from 0 up to, but not, 1")
 
+    def _check_model(self, spec: ModelSpec):
+        choose(f"normalization of {self.model}:", self.normalization, spec.normalizations)
+        if self.depth is None:
+            object.__setattr__(self, "depth", spec.depth)
+        if spec.fixed_depth and self.depth != spec.depth:
+            raise InputError(f"depth={self.depth} is not allowed for {self.model}; allowed: {spec.depth}, or None")
+        if spec.image and DATASETS[self.dataset].shape != spec.image:
+            fitting = ", ".join(name for name, data in DATASETS.items() if data.shape == spec.image)
+            raise InputError(f"{self.model} does not take the images of {self.dataset!r}; datasets it takes: {fitting}")
+
     def __str__(self):
+        normalized = "" if self.normalization == "none" else f" {self.normalization} norm"
         return (
-            f"{self.model} depth {self.depth} width {self.width} bias {self.bias} scale {self.init_scale:g} "
-            f"on {self.dataset}, seed {self.seed}"
+            f"{self.model} depth {self.depth} width {self.width} bias {self.bias}{normalized} "
+            f"scale {self.init_scale:g} on {self.dataset}, seed {self.seed}"
         )
+
+    def key(self) -> dict:
+        """What addresses the run: the fields, but for those of `LATER` that have their default value."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default or field.name not in LATER
+        }
 
     def replace(self, **changes) -> "RunConfig":
         """A copy with some fields changed."""
@@ -120,6 +169,7 @@ class RunConfig:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
+LATER = ("normalization", "schedule", "clip", "augment")  # fields that runs of earlier records were made without
 
 
 def make_config(**fields) -> RunConfig:

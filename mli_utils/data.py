@@ -66,8 +66,9 @@ def load(name: str, split: str = "train") -> ImageSet:
 
     The order is the data's own: classes take turns, and within a class images are sorted by a hash of their pixels.
     So the first n images are balanced, and two archives with the same images in different order give the same set.
-    `digits` comes with scikit-learn: its training split is 140 images of each class, its test split the others.
-    All else is read from `NAME.npz` in `MLI_DATA_DIR`.
+    `digits` comes with scikit-learn: its training split is 140 images of each class, its test split the others;
+    `digits32` is the same, enlarged to 32 × 32 (linearly between pixels) and three equal channels. All else is read
+    from `NAME.npz` in `MLI_DATA_DIR`.
 
     Raises
     ------
@@ -83,14 +84,15 @@ def load(name: str, split: str = "train") -> ImageSet:
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, split: str, folder: Path) -> ImageSet:
-    arrays = _digits() if name == "digits" else _read(folder / f"{name}.npz", name)
-    full = 16 if name == "digits" else 255  # the value of a fully lit pixel
+    from_sklearn = name.startswith("digits")
+    arrays = _digits() if from_sklearn else _read(folder / f"{name}.npz", name)
+    full = 16 if from_sklearn else 255  # the value of a fully lit pixel
     shape = DATASETS[name].shape
 
     def pixels(of_split):
         images = arrays[f"{of_split}_images"]
         channels_first = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
-        return channels_first.reshape(-1, *shape).astype(np.float32) / full
+        return _enlarged(channels_first.astype(np.float32) / full, shape)
 
     mean, std = np.zeros(shape[0]), np.ones(shape[0])
     if DATASETS[name].standardise:
@@ -100,6 +102,14 @@ def _load(name: str, split: str, folder: Path) -> ImageSet:
     order = _order(arrays[f"{split}_images"], arrays[f"{split}_labels"])
     images, labels = torch.from_numpy(pixels(split)[order]), torch.from_numpy(arrays[f"{split}_labels"][order])
     return ImageSet(name, split, (images - mean) / std, labels, tuple(map(str, arrays["classes"])), mean, std)
+
+
+def _enlarged(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Images of this shape, (channels, height, width): the same, or enlarged and repeated over the channels."""
+    if images.shape[1:] == shape:
+        return images
+    larger = torch.nn.functional.interpolate(torch.from_numpy(images), shape[1:], mode="bilinear")
+    return larger.expand(-1, *shape).numpy()
 
 
 def fetch(name: str) -> Path:

@@ -3,13 +3,14 @@
 A path gives each group of parameters a schedule c(α), and θ(α) = (1 − c(α)) θ(0) + c(α) θ(T) within the group.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from mli_utils import models
+from mli_utils import batchnorm, models
 from mli_utils.config import InputError, choose
 from mli_utils.data import ImageSet
 from mli_utils.models import GROUPS, Params
@@ -40,6 +41,10 @@ PATHS = {
         "normalization": "linear",
     },
 }
+
+# What batch norm normalises by at α: the training set's statistics at θ(α); those at θ(0) and θ(T), mixed as the
+# weights are; those at θ(T).
+STATISTICS = ("recomputed", "interpolated", "frozen")
 
 
 def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
@@ -113,14 +118,22 @@ def mix(start: torch.Tensor, end: torch.Tensor, share: np.ndarray | float) -> to
     return (1 - c) * start + c * end
 
 
-def curve(model: nn.Module, start: Params, end: Params, alphas, path, images: ImageSet) -> dict[str, np.ndarray]:
+def curve(
+    model: nn.Module, start: Params, end: Params, alphas, path, images: ImageSet, statistics: str = "recomputed"
+) -> dict[str, np.ndarray]:
     """Loss and errors at every α, over all of `images`: `models.evaluate`'s dict as NumPy arrays.
 
-    Computed where `start` and `end` are.
+    Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`).
     """
     points = alpha_grid(alphas)
-    stacks = (interpolate_parameters(model, start, end, some, path) for some in _chunks(points))
-    return _evaluate(model, stacks, images, next(iter(start.values())).device)
+    stacks = (interpolate_parameters(model, start, end, some, path) for some in _chunks(points, model))
+    if statistics == "recomputed" or not batchnorm.has_batch_norm(model):
+        return _evaluate(model, stacks, images, next(iter(start.values())).device)
+    pixels = images.images.to(next(iter(start.values())).device)
+    at_start, at_end = (models.statistics(model, ends, pixels) for ends in (start, end))
+    shares = points if statistics == "interpolated" else np.ones_like(points)
+    mixed = ({name: mix(at_start[name], at_end[name], share) for name in at_end} for share in shares.tolist())
+    return _evaluate(model, stacks, images, pixels.device, mixed)
 
 
 def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
@@ -138,17 +151,22 @@ def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSe
             name: mix(start[name], end[name], some[:, 0 if group.name == "weights" else 1])
             for name, group in groups.items()
         }
-        for some in _chunks(pairs)
+        for some in _chunks(pairs, model)
     )
     return _evaluate(model, stacks, images, next(iter(start.values())).device)
 
 
-def _chunks(points: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(points, max(1, round(len(points) / POINTS_AT_ONCE)))
+def _chunks(points: np.ndarray, model: nn.Module) -> list[np.ndarray]:
+    """The points in parts that are evaluated together; one by one for convolutional networks."""
+    at_once = POINTS_AT_ONCE if isinstance(model, models.FCN) else 1
+    return np.array_split(points, max(1, round(len(points) / at_once)))
 
 
-def _evaluate(model: nn.Module, stacks: Iterable[Params], images: ImageSet, device) -> dict[str, np.ndarray]:
+def _evaluate(
+    model: nn.Module, stacks: Iterable[Params], images: ImageSet, device, statistics: Iterable = itertools.repeat(None)
+) -> dict[str, np.ndarray]:
     pixels, labels = images.images.to(device), images.labels.to(device)
     with models.flushed_subnormals():
-        parts = [models.evaluate(model, params, pixels, labels) for params in stacks]
+        each = zip(stacks, statistics, strict=False)
+        parts = [models.evaluate(model, params, pixels, labels, of) for params, of in each]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

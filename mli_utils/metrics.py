@@ -90,7 +90,7 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     missing = [name for name in needed if name not in curves]
     if missing:
         raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
-    keys = [name for name in (*FIELDS, "status", "start", "path") if name in curves]
+    keys = [name for name in (*FIELDS, "status", "start", "statistics", "path") if name in curves]
     rows = []
     for values, curve in curves.groupby(keys, sort=False, dropna=False):
         row = dict(zip(keys, values, strict=True))

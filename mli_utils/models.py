@@ -1,7 +1,7 @@
 """Networks, their initialization, and the groups their parameters move in.
 
-A network's `forward` also takes stacked parameters: with a leading dimension `stack` on every parameter, one call
-evaluates many networks (other seeds, or other points on a path) through batched products.
+`logits` also takes stacked parameters: with a leading dimension `stack` on every parameter, one call evaluates many
+networks (other seeds, or other points on a path), fully-connected ones through batched products.
 """
 
 import math
@@ -13,11 +13,13 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from mli_utils import metrics
+from mli_utils import batchnorm, metrics
+from mli_utils.batchnorm import Statistics
 from mli_utils.config import DATASETS, InputError, RunConfig
 
 VERSION = 1  # raise when the same config comes to give another θ(0)
 SAMPLES_AT_ONCE = 1000  # of an evaluation; a constant, so that results do not depend on the stack
+CONV_SAMPLES_AT_ONCE = 250  # the same of convolutional networks, whose activations are larger
 
 GROUPS = ("weights", "hidden_biases", "output_bias", "normalization")
 
@@ -84,26 +86,35 @@ def flushed_subnormals() -> Iterator[None]:
 def build(config: RunConfig) -> nn.Module:
     """The network of a run, at its initialization θ(0)."""
     spec = DATASETS[config.dataset]
-    with torch.random.fork_rng(devices=[]):  # PyTorch's own draws are thrown away; the global generator stays as it was
-        model = FCN(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
-    model.load_state_dict(initialize(model, config))
+    with torch.device("meta"):  # no memory and no random draws for values that are replaced at once
+        if config.model == "fcn":
+            model = FCN(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
+        else:
+            from mli_utils import convnets
+
+            network = {"vgg16": convnets.VGG16, "resnet18": convnets.ResNet18}[config.model]
+            model = network(spec.classes, config.width, config.bias, config.normalization)
+    model.to_empty(device="cpu")
+    model.load_state_dict(initialize(model, config), strict=False)  # batch norm's running statistics are never read
     return model
 
 
 def initialize(model: nn.Module, config: RunConfig) -> Params:
-    """θ(0): Kaiming-normal weights times `init_scale` (variance 2 scale² / fan-in), biases zero.
+    """θ(0): Kaiming-normal weights times `init_scale` (variance 2 scale² / fan-in), biases 0, batch norm's scales 1.
 
     Every weight is drawn on the CPU from the run's own generator, in the order of `named_parameters`, so runs that
     differ only in their biases, learning rate or device start from the same weights.
     """
     generator = torch.Generator().manual_seed(stream(config.seed, "initialization"))
+    groups = parameter_groups(model)
     start = {}
     for name, parameter in model.named_parameters():
-        if parameter.ndim > 1:
+        if groups[name].name == "weights":
             spread = config.init_scale * math.sqrt(2 / parameter[0].numel())
             start[name] = spread * torch.randn(parameter.shape, generator=generator)
         else:
-            start[name] = torch.zeros(parameter.shape)
+            scales = groups[name].name == "normalization" and name.endswith("weight")
+            start[name] = torch.full(parameter.shape, float(scales))
     return start
 
 
@@ -115,13 +126,27 @@ def stream(seed: int, purpose: str) -> int:
 
 
 def parameter_groups(model: nn.Module) -> dict[str, Group]:
-    """The group and layer of every parameter, by name."""
-    layers = [(name, module) for name, module in model.named_modules() if hasattr(module, "weight")]
-    groups = {}
-    for layer, (name, module) in enumerate(layers, start=1):
-        groups[f"{name}.weight"] = Group("weights", layer)
-        if module.bias is not None:
-            groups[f"{name}.bias"] = Group("output_bias" if layer == len(layers) else "hidden_biases", layer)
+    """The group and layer of every parameter, by name; a normalisation has the layer that it follows.
+
+    Of two ways between the same layers the longer counts: the convolution on a residual block's shortcut has the layer
+    of the block's first.
+    """
+    groups, layer, last = {}, 0, 0
+    for name, module in model.named_modules():
+        own = [parameter for parameter, _ in module.named_parameters(recurse=False)]
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            block, shortcut, _ = name.rpartition(".downsample.")
+            if shortcut:
+                layer = groups[f"{block}.conv1.weight"].layer
+            else:
+                layer = last = last + 1
+            named = {"weight": "weights", "bias": "hidden_biases"}
+            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in own}
+        else:
+            groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in own}
+    final = list(groups)[-1]
+    if final.endswith("bias"):
+        groups[final] = Group("output_bias", last)
     return groups
 
 
@@ -132,12 +157,34 @@ def output_bias(params: Params) -> torch.Tensor | None:
 
 
 def stack(many: list[Params]) -> Params:
-    """Parameters of equal shapes, stacked along a new leading dimension."""
-    return {name: torch.stack([params[name] for params in many]) for name in many[0]}
+    """Copies of parameters of equal shapes, stacked along a new leading dimension."""
+    if len(many) > 1:
+        return {name: torch.stack([params[name] for params in many]) for name in many[0]}
+    return {name: _channels_last(value.clone()).unsqueeze(0) for name, value in many[0].items()}
 
 
-def logits(model: nn.Module, params: Params, images: torch.Tensor) -> torch.Tensor:
+def unstack(params: Params) -> list[Params]:
+    """The networks of a stack, as views."""
+    size = len(next(iter(params.values())))
+    if size == 1:
+        return [{name: value.squeeze(0) for name, value in params.items()}]
+    return [{name: value[i] for name, value in params.items()} for i in range(size)]
+
+
+def _channels_last(value: torch.Tensor) -> torch.Tensor:
+    """Images or a convolution's weights in the memory order in which convolutions are fastest."""
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+
+def logits(
+    model: nn.Module, params: Params, images: torch.Tensor, statistics: Statistics | None = None
+) -> torch.Tensor:
     """Logits at `params`: (samples, classes), or (stack, samples, classes) at stacked parameters.
+
+    Parameters
+    ----------
+    images : (samples, channels, height, width); at stacked parameters also (stack, samples, …), a batch a network
+    statistics : what a network with batch norm normalises by; None: by the batch's own
 
     Raises
     ------
@@ -148,12 +195,27 @@ def logits(model: nn.Module, params: Params, images: torch.Tensor) -> torch.Tens
     if params.keys() != own.keys():
         wrong = ", ".join(sorted(params.keys() ^ own.keys()))
         raise InputError(f"parameters do not fit the network: {wrong}; its own: {', '.join(own)}")
-    return functional_call(model, params, (images,))
+    if isinstance(model, FCN):
+        return functional_call(model, params, (images,))
+    first = next(iter(own))
+    if params[first].ndim == own[first].ndim:
+        model.train(statistics is None)
+        return functional_call(model, {**params, **(statistics or {})}, (_channels_last(images),))
+    # One network after the other: on narrow networks, convolutions in groups took longer than that at every width.
+    networks = unstack(params)
+    batches = images if images.ndim == 5 else [images] * len(networks)
+    return torch.stack([logits(model, one, batch, statistics) for one, batch in zip(networks, batches, strict=True)])
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, params: Params, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+def evaluate(
+    model: nn.Module, params: Params, images: torch.Tensor, labels: torch.Tensor, statistics: Statistics | None = None
+) -> dict[str, torch.Tensor]:
     """Loss and errors over all images, at stacked parameters, in float32.
+
+    Parameters
+    ----------
+    statistics : what networks with batch norm normalise by; None: by those of `images` at `params`, exactly
 
     Returns
     -------
@@ -161,8 +223,22 @@ def evaluate(model: nn.Module, params: Params, images: torch.Tensor, labels: tor
     integers, how many images of each class are misclassified and how many are predicted as each class.
     Where the loss is not finite the counts mean nothing.
     """
+    at_once = SAMPLES_AT_ONCE if isinstance(model, FCN) else CONV_SAMPLES_AT_ONCE
+    if statistics is None and batchnorm.has_batch_norm(model):
+        whole = [batchnorm.whole_set(model, one, _channels_last(images))[0] for one in unstack(params)]
+        outputs = torch.stack(whole).split(at_once, dim=1)
+    else:
+        outputs = (logits(model, params, part, statistics) for part in images.split(at_once))
     total = None
-    for part, answers in zip(images.split(SAMPLES_AT_ONCE), labels.split(SAMPLES_AT_ONCE), strict=True):
-        sums = metrics.anatomy(logits(model, params, part), answers)
+    for output, answers in zip(outputs, labels.split(at_once), strict=True):
+        sums = metrics.anatomy(output, answers)
         total = sums if total is None else {name: total[name] + sums[name] for name in sums}
     return {**total, "loss": total["loss"] / len(labels)}
+
+
+@torch.no_grad()
+def statistics(model: nn.Module, params: Params, images: torch.Tensor) -> Statistics | None:
+    """What batch norm normalises by at `params` (of one network), over all of `images`; None where there is none."""
+    if not batchnorm.has_batch_norm(model):
+        return None
+    return batchnorm.whole_set(model, params, _channels_last(images))[1]

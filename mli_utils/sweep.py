@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from mli_utils import data, interpolation, models, provenance, settings, training
-from mli_utils.config import InputError, MLIError, RunConfig, choose
+from mli_utils.config import MODELS, InputError, MLIError, RunConfig, choose
 from mli_utils.models import Params
 from mli_utils.store import Store, address
 
@@ -69,7 +70,7 @@ class Run:
 def run_key(config: RunConfig) -> dict:
     """All that determines a run: its config, and the version of each mechanism that makes it."""
     return {
-        "config": asdict(config),
+        "config": config.key(),
         "versions": {"data": data.VERSION, "initialization": models.VERSION, "training": training.VERSION},
     }
 
@@ -103,6 +104,7 @@ def interpolate(
     alphas: int | Sequence[float] = 51,
     by_class: bool = False,
     start: str = "own",
+    statistics: str = "recomputed",
 ) -> pd.DataFrame:
     """Curves of training loss and error along paths between the endpoints of runs, over the whole training set.
 
@@ -114,11 +116,13 @@ def interpolate(
     by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
         wrong) and `predicted_share` (the fraction of all images that are predicted as it) added
     start : `own`, the run's θ(0), or `zero`, the origin in its place
+    statistics : what batch norm normalises by at θ(α), as `interpolation.STATISTICS` says; without it, nothing
 
     Returns
     -------
-    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `path`, `alpha`, `loss`
-    (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not finite.
+    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `statistics`, `path`,
+    `alpha`, `loss` (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not
+    finite.
 
     Raises
     ------
@@ -131,14 +135,22 @@ def interpolate(
     named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
     points = interpolation.alpha_grid(alphas)
     choose("start", start, interpolation.STARTS)
+    choose("statistics", statistics, interpolation.STATISTICS)
     for path in named.values():
         interpolation.schedules(path)
     todo = list(itertools.product(runs, named.items()))
-    frames = []
     with progress(len(todo), "curves", "curve") as bar:
-        for run, (name, path) in todo:
-            frames.append(curve_frame(run, _curve(run, path, points, start), points, by_class, start=start, path=name))
+
+        def of(run, path):
+            body = _curve(run, path, points, start, statistics)
             bar.update()
+            return body
+
+        bodies = each([run.config for run, _ in todo], [(run, path) for run, (_, path) in todo], of)
+    frames = [
+        curve_frame(run, body, points, by_class, start=start, statistics=statistics, path=name)
+        for (run, (name, _)), body in zip(todo, bodies, strict=True)
+    ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -148,6 +160,7 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
     for run in runs:
         summary = dict(run.summary)
         bias = summary.pop("output_bias")
+        del summary["class_counts"]
         rows.append({**asdict(run.config), **summary, "bias_gap": max(bias) - min(bias) if bias else math.nan})
     return pd.DataFrame(rows)
 
@@ -173,16 +186,43 @@ def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
     ]
     with progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar:
         left = len(configs)
-        for group in groups:
-            # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
-            with store.lock(address({"shape": training.shape(group[0])})):
-                open_ = [config for config in group if store.arrays("runs", run_key(config)) is None]
-                bar.update(sum(config.epochs for config in group if config not in open_))
-                left -= len(group) - len(open_)
-                for trained in training.train_group(open_, device, bar.update) if open_ else ():
-                    _keep(trained, store, device)
-                    left -= 1
-                    bar.set_postfix_str(f"{left} runs left")
+
+        def advance(epochs: int, ended: int = 0) -> None:
+            nonlocal left
+            left -= ended
+            bar.update(epochs)
+            bar.set_postfix_str(f"{left} runs left")
+
+        each([group[0] for group in groups], [(group, store, device, advance) for group in groups], _train_group)
+
+
+def _train_group(group: Sequence[RunConfig], store: Store, device: str, advance: Callable) -> None:
+    """Train those runs of a group that are not in the store, and keep each as it ends."""
+    # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
+    with store.lock(address({"shape": training.shape(group[0])})):
+        open_ = [config for config in group if store.arrays("runs", run_key(config)) is None]
+        advance(sum(config.epochs for config in group if config not in open_), len(group) - len(open_))
+        for trained in training.train_group(open_, device, advance) if open_ else ():
+            _keep(trained, store, device)
+            advance(0, 1)
+
+
+def each(configs: Sequence[RunConfig], arguments: Sequence[tuple], function: Callable) -> list:
+    """`function(*arguments)` for each: stacked models in turn with all cores, others at once with a core each.
+
+    The gradients of convolutions differ in their last bits with the number of threads that share them. A thread a
+    network gives the same bits on any number of cores, and on narrow networks is faster than sharing. A GPU takes one
+    after the other.
+    """
+    side_by_side = torch.get_num_threads() if settings.device() == "cpu" else 1
+    results = {}
+    with ThreadPoolExecutor(side_by_side, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for i, (config, values) in enumerate(zip(configs, arguments, strict=True)):
+            if MODELS[config.model].stacked:
+                results[i] = function(*values)
+            else:
+                results[i] = pool.submit(function, *values)
+    return [result.result() if isinstance(result, Future) else result for _, result in sorted(results.items())]
 
 
 def _by_shape(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
@@ -211,16 +251,18 @@ def _read_run(config: RunConfig, store: Store) -> Run:
     return Run(config, history, summary, body["provenance"], store)
 
 
-def _curve(run: Run, path, points: np.ndarray, start: str) -> dict:
+def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> dict:
     key = {
         "schedules": interpolation.schedules(path),
         "alphas": points.tolist(),
         "version": interpolation.VERSION,
         **({} if start == "own" else {"start": start}),
+        **({} if run.config.normalization == "none" else {"statistics": statistics}),
     }
 
     def compute(model, ends, images):
-        return interpolation.curve(model, interpolation.STARTS[start](ends[0]), ends[1], points, path, images)
+        first = interpolation.STARTS[start](ends[0])
+        return interpolation.curve(model, first, ends[1], points, path, images, statistics)
 
     return measured(run, "curves", key, f"the curve on path {path!r}", compute)
 
@@ -265,12 +307,10 @@ def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False
     values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
     if by_class:
         classes = wrong.shape[1]
-        labels = data.load(run.config.dataset).first(run.config.n_train).labels.numpy()
-        members = np.bincount(labels, minlength=classes)
         broken = np.where(finite, 1.0, np.nan)[:, None]
         values = {name: np.repeat(value, classes) for name, value in values.items()}
         values["label"] = np.tile(np.arange(classes), len(points))
-        values["class_error"] = (wrong / members * broken).ravel()
+        values["class_error"] = (wrong / run.summary["class_counts"] * broken).ravel()
         values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
     return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
 

@@ -30,9 +30,9 @@ def test_equal_runs_are_equal_objects():
     [
         (
             dict(dataset="digit"),
-            "unknown dataset 'digit' (did you mean 'digits'?); known: digits, mnist, cifar10, cifar100",
+            "unknown dataset 'digit' (did you mean 'digits'?); known: digits, digits32, mnist, cifar10, cifar100",
         ),
-        (dict(model="vgg"), "unknown model 'vgg'; known: fcn"),
+        (dict(model="vgg"), "unknown model 'vgg' (did you mean 'vgg16'?); known: fcn, vgg16, resnet18"),
         (dict(bias="some"), "known: none, output, all"),
         (dict(optimizer="lbfgs"), "known: sgd, adam"),
         (dict(depth=-1), "depth=-1 is not allowed; allowed: from 1 to 1000"),

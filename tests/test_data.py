@@ -98,7 +98,7 @@ def test_a_missing_archive_says_how_to_get_it(tiny_mnist):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(InputError, match="known: digits, mnist, cifar10, cifar100"):
+    with pytest.raises(InputError, match="known: digits, digits32, mnist, cifar10, cifar100"):
         data.load("imagenet")
     with pytest.raises(InputError, match="known: train, test"):
         data.load("digits", "validation")

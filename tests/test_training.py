@@ -5,6 +5,7 @@ import torch
 
 import mli_utils as mli
 from mli_utils import data, models, training
+from mli_utils.config import SCHEDULES
 
 
 def torch_optimizer(config, params):
@@ -141,3 +142,37 @@ def test_subnormal_numbers_are_taken_as_zero_in_training_and_nowhere_else(small_
         with models.flushed_subnormals():
             pass
         assert tiny.mul(1).item() == 0
+
+
+def test_clipping_is_torch_s_of_each_run():
+    gradients = [torch.randn(3, 4, 5), torch.randn(3, 6)]
+    configs = [mli.RunConfig(clip=clip) for clip in (0.0, 0.5, 100.0)]
+    expected = []
+    for run, config in enumerate(configs):
+        params = [torch.nn.Parameter(torch.zeros_like(gradient[run])) for gradient in gradients]
+        for param, gradient in zip(params, gradients, strict=True):
+            param.grad = gradient[run].clone()
+        torch.nn.utils.clip_grad_norm_(params, config.clip or float("inf"))
+        expected.append([param.grad for param in params])
+    training.clip(gradients, configs)
+    for run in range(3):
+        for gradient, other in zip(gradients, expected[run], strict=True):
+            assert torch.allclose(gradient[run], other)
+
+
+def test_schedules_go_from_one_to_their_end():
+    assert training.SCHEDULES.keys() == set(SCHEDULES)
+    for name, (half, end) in {"constant": (1, 1), "linear": (0.5, 0), "cosine": (0.5, 0)}.items():
+        schedule = training.SCHEDULES[name]
+        assert (schedule(0.0), schedule(0.5), schedule(1.0)) == pytest.approx((1, half, end))
+
+
+def test_a_schedule_scales_every_step():
+    fields = dict(depth=2, width=8, init_scale=1.0, lr=0.1, momentum=0.0, n_train=100, batch_size=100, stop_loss=0)
+    constant, cosine = (
+        mli.train(mli.RunConfig(**fields, epochs=epochs, schedule=schedule))[0]
+        for epochs, schedule in ((1, "constant"), (2, "cosine"))
+    )
+    half = mli.train(mli.RunConfig(**{**fields, "lr": 0.05}, epochs=2))[0]
+    assert cosine.history.loss[1] == constant.history.loss[1] == pytest.approx(constant.summary["train_loss"], rel=1e-4)
+    assert cosine.summary["distance"] != half.summary["distance"]
