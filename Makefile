@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with nothing but python3 (3.11 or newer) and make.
 
-PROFILE ?= small
+PROFILE ?=
 SECTION ?=
 PARAMS ?=
 JOBS ?= 1
@@ -49,7 +49,7 @@ data: $(READY)  ## download and check MNIST, CIFAR-10 and CIFAR-100 into MLI_DAT
 reproduce: $(READY)  ## train, run every notebook, render the book: _build/html/index.html
 	@$(MLI) reproduce $(ASKED)
 
-book: $(READY)  ## render the book from the committed record; trains nothing
+book: $(READY)  ## render the book from the best committed record, or PROFILE's; trains nothing
 	@$(MLI) book $(ASKED)
 
 record: $(READY)  ## write the pages' runs and curves into results/PROFILE
@@ -59,7 +59,7 @@ serve: $(READY)  ## show the book at http://127.0.0.1:8000 (PORT=)
 	@$(RUN) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 lab: $(READY)  ## edit the notebooks in JupyterLab
-	@MLI_PROFILE=$(PROFILE) $(RUN) -m jupyterlab notebooks
+	@$(if $(PROFILE),MLI_PROFILE=$(PROFILE)) $(RUN) -m jupyterlab notebooks
 
 test: $(READY)  ## unit tests, notebooks under smoke, strict build, scan of the site
 	@$(RUN) -m pytest

@@ -6,22 +6,27 @@ Names are imported when first used, so the command line need not load torch to s
 import importlib
 
 HOMES = {
-    "claims": ["compare"],
+    "claims": ["score"],
     "config": ["InputError", "MLIError", "RunConfig", "grid"],
     "figures": ["glue", "show", "show_table"],
     "interactive": ["show_interactive"],
     "landscape": ["predict", "square"],
-    "metrics": ["interval", "intervals", "learned_at", "monotonicity_gap", "plateau"],
+    "ledger_plots": ["ledger_figure", "show_ledger"],
+    "metrics": ["bootstrap", "interval", "intervals", "learned_at", "monotonicity_gap", "plateau"],
+    "order": ["class_order", "order_correlations", "plateau_predictions", "predicted_as"],
     "plots": [
         "curve_figure",
         "dot_figure",
         "flow_figure",
         "flow_traces",
         "hardness_figure",
+        "order_figure",
+        "share_figure",
         "square_figure",
         "xy_figure",
     ],
     "sweep": ["Run", "interpolate", "table", "train"],
+    "verdicts": ["compare", "judge", "ledger"],
 }
 __all__ = sorted(name for names in HOMES.values() for name in names)  # noqa: PLE0605
 

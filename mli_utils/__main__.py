@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from mli_utils import reproduce, settings
+from mli_utils import claims, jobs, publish, reproduce, settings
 from mli_utils.config import InputError, MLIError
 
 
@@ -18,13 +18,13 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     top = Parser(prog="python -m mli_utils", description="Reproduce the paper and render the book.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, said in (
-        ("reproduce", "run every notebook afresh into its own store, then render the book"),
-        ("book", "run every notebook from the record, training nothing, then render the book"),
-        ("record", "write what the pages of a profile were made from into results/"),
+    for name, said, default in (
+        ("reproduce", "run every notebook afresh into its own store, then render the book", "small"),
+        ("book", "run every notebook from the record, training nothing, then render the book", "the best record"),
+        ("record", "write what the pages of a profile were made from into results/", "small"),
     ):
         command = commands.add_parser(name, help=said, description=said)
-        command.add_argument("--profile", default=settings.profile(), help="a file of profiles/ (default: small)")
+        command.add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")
         if name != "record":
             command.add_argument("--section", default="", help="the number or name of one notebook")
             command.add_argument("--jobs", type=int, default=1, help="notebooks side by side")
@@ -37,13 +37,18 @@ def make_book(asked: argparse.Namespace) -> None:
     os.environ["MLI_MODE"] = asked.command
     if settings.asked_device() == "cuda":
         settings.device()  # a missing GPU is said before anything runs
-    jobs = reproduce.plan(asked.profile, asked.section, asked.changes)
-    reproduce.run(jobs, asked.jobs)
-    print(f"the book: {reproduce.render()}")
+    profile = asked.profile or settings.asked_profile()
+    if not profile:
+        profile = publish.best_record() if asked.command == "book" else settings.profile()
+    reproduce.run(jobs.plan(profile, asked.section, asked.changes), asked.jobs)
+    found = claims.write(profile)
+    print(f"the book: {publish.render()}")
+    if asked.command == "reproduce":
+        print(f"\n{claims.report(profile, found)}")
 
 
 def make_record(asked: argparse.Namespace) -> None:
-    print(f"the record: {reproduce.record(asked.profile)}")
+    print(f"the record: {publish.record(jobs.plan(asked.profile or settings.profile()))}")
 
 
 def make_data(asked: argparse.Namespace) -> None:

@@ -17,6 +17,8 @@ class VGG16(nn.Module):
     norm and hidden biases the logits less the output bias are homogeneous in the weights, as those of `models.FCN` are.
     """
 
+    memory_format = torch.channels_last  # in which its convolutions are fastest
+
     def __init__(self, classes: int, width: int, bias: str, normalization: str):
         super().__init__()
         channels = [part if part == "M" else part * width // PUBLISHED_WIDTH for part in vgg.cfgs["D"]]
@@ -33,6 +35,9 @@ class ResNet18(resnet.ResNet):
 
     `width` is the first stage's channels, 64 as published; they double three times.
     """
+
+    # With channels last, torch 2.11 on CPUs writes out of bounds in the gradient of its narrow 1 × 1 convolutions.
+    memory_format = torch.contiguous_format
 
     def __init__(self, classes: int, width: int, bias: str, normalization: str):
         norm = nn.BatchNorm2d if normalization == "batch" else nn.Identity

@@ -1,7 +1,7 @@
 """The one way by which a figure and a number get into the book.
 
 `show` saves a figure with its data and its provenance, and displays it. In a notebook the caption and the links
-stand below it; the runner turns them into a numbered figure with alt text (`reproduce.publish`).
+stand below it; the runner turns them into a numbered figure with alt text (`publish.publish`).
 """
 
 import io
@@ -76,24 +76,22 @@ def origin(runs: Iterable[Run]) -> dict:
     if not runs:
         return {**here, "line": f"Profile {here['profile']}; no trained network."}
     made = [run.provenance for run in runs]
-    dates = sorted(each["date"][:10] for each in made)
     values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
     seeds = sorted({run.config.seed for run in runs})
-    day = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     mixed = [name for name in values if len(values[name]) > 1]
     line = (
         f"Profile {here['profile']}; {len(runs)} runs, seeds {_ranges(seeds)}; code {', '.join(values['code'])}; "
-        f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {day}."
+        f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.days(made)}."
         + (f" Mixed: {' and '.join(mixed)} differ between runs." if mixed else "")
     )
     return {**here, "line": line, "runs": {address(run_key(run.config)): run.provenance for run in runs}}
 
 
-def show_table(frame: pd.DataFrame, digits: int = 3) -> None:
+def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None) -> None:
     """Display a frame without its index, numbers to so many digits after the point, missing ones as a dash.
 
     Fractions that print as zero and are not would mislead: numbers below that precision, and very large ones, are
-    written with a power of ten.
+    written with a power of ten. `metadata` goes with the output.
     """
     from IPython.display import display
 
@@ -107,12 +105,14 @@ def show_table(frame: pd.DataFrame, digits: int = 3) -> None:
         **({"measure": lambda name: name.replace("_", " ")} if "measure" in frame else {}),
     }
     names = {name: str(name).replace("_", " ") for name in frame}
+    words = pd.api.types.is_string_dtype(frame.iloc[:, 0])
     display(
         frame.style.format(formats, na_rep="–")
         .relabel_index(list(names.values()), axis="columns")
         .hide()
-        .set_table_attributes('class="dataframe"')
-        .set_uuid("t")
+        .set_table_attributes(f'class="dataframe{" words" if words else ""}"')
+        .set_uuid("t"),
+        metadata=metadata,
     )
 
 

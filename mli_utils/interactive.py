@@ -1,6 +1,6 @@
 """A Plotly figure that a reader moves: computed beforehand for every setting of its controls, drawn in the browser.
 
-The script is copied from the installed package when the book is built (`reproduce.render`); nothing is fetched from
+The script is copied from the installed package when the book is built (`publish.render`); nothing is fetched from
 another host. Every such figure has a numbered static twin, which is what is printed and what a browser without
 scripts shows.
 """

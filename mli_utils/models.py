@@ -53,6 +53,8 @@ class FCN(nn.Module):
     zero, the logits are homogeneous in the parameters: z(cθ) = c^depth z(θ) for c ≥ 0.
     """
 
+    memory_format = torch.contiguous_format
+
     def __init__(self, features: int, classes: int, depth: int, width: int, bias: str):
         super().__init__()
         sizes = [features, *[width] * (depth - 1), classes]
@@ -111,7 +113,7 @@ def initialize(model: nn.Module, config: RunConfig) -> Params:
     for name, parameter in model.named_parameters():
         if groups[name].name == "weights":
             spread = config.init_scale * math.sqrt(2 / parameter[0].numel())
-            start[name] = spread * torch.randn(parameter.shape, generator=generator)
+            start[name] = lay_out(model, spread * torch.randn(parameter.shape, generator=generator))
         else:
             scales = groups[name].name == "normalization" and name.endswith("weight")
             start[name] = torch.full(parameter.shape, float(scales))
@@ -160,7 +162,7 @@ def stack(many: list[Params]) -> Params:
     """Copies of parameters of equal shapes, stacked along a new leading dimension."""
     if len(many) > 1:
         return {name: torch.stack([params[name] for params in many]) for name in many[0]}
-    return {name: _channels_last(value.clone()).unsqueeze(0) for name, value in many[0].items()}
+    return {name: value.clone().unsqueeze(0) for name, value in many[0].items()}  # keeps its order in memory
 
 
 def unstack(params: Params) -> list[Params]:
@@ -171,9 +173,9 @@ def unstack(params: Params) -> list[Params]:
     return [{name: value[i] for name, value in params.items()} for i in range(size)]
 
 
-def _channels_last(value: torch.Tensor) -> torch.Tensor:
-    """Images or a convolution's weights in the memory order in which convolutions are fastest."""
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+def lay_out(model: nn.Module, value: torch.Tensor) -> torch.Tensor:
+    """Images or weights in the order in memory that the network computes in."""
+    return value.contiguous(memory_format=model.memory_format) if value.ndim == 4 else value
 
 
 def logits(
@@ -200,7 +202,7 @@ def logits(
     first = next(iter(own))
     if params[first].ndim == own[first].ndim:
         model.train(statistics is None)
-        return functional_call(model, {**params, **(statistics or {})}, (_channels_last(images),))
+        return functional_call(model, {**params, **(statistics or {})}, (lay_out(model, images),))
     # One network after the other: on narrow networks, convolutions in groups took longer than that at every width.
     networks = unstack(params)
     batches = images if images.ndim == 5 else [images] * len(networks)
@@ -225,7 +227,7 @@ def evaluate(
     """
     at_once = SAMPLES_AT_ONCE if isinstance(model, FCN) else CONV_SAMPLES_AT_ONCE
     if statistics is None and batchnorm.has_batch_norm(model):
-        whole = [batchnorm.whole_set(model, one, _channels_last(images))[0] for one in unstack(params)]
+        whole = [batchnorm.whole_set(model, one, lay_out(model, images))[0] for one in unstack(params)]
         outputs = torch.stack(whole).split(at_once, dim=1)
     else:
         outputs = (logits(model, params, part, statistics) for part in images.split(at_once))
@@ -241,4 +243,4 @@ def statistics(model: nn.Module, params: Params, images: torch.Tensor) -> Statis
     """What batch norm normalises by at `params` (of one network), over all of `images`; None where there is none."""
     if not batchnorm.has_batch_norm(model):
         return None
-    return batchnorm.whole_set(model, params, _channels_last(images))[1]
+    return batchnorm.whole_set(model, params, lay_out(model, images))[1]

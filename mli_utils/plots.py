@@ -38,6 +38,9 @@ LABELS = {
     "delta": "initial scale δ",
     "gap": "gap between the biases",
     "bump": "largest rise of the loss (nats)",
+    "init_scale": "initialization scale",
+    "share": "share of predictions",
+    "statistics": "statistics",
 }
 
 
@@ -98,8 +101,8 @@ def curve_figure(
     return grid.figure
 
 
-def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str) -> Figure:
-    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure."""
+def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, join: bool = False) -> Figure:
+    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure; `join` draws a line."""
     _need(frame, x, hue, *measures)
     with style():
         figure, panels = plt.subplots(
@@ -113,7 +116,8 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str) -
                 y=measure,
                 ax=axes,
                 errorbar=lambda values: metrics.interval(values)[1:],
-                linestyle="none",
+                linestyle="-" if join else "none",
+                linewidth=1.2,
                 markers=["o", "s", "D", "^"][: frame[hue].nunique()],
                 markersize=5,
                 capsize=0.1,
@@ -182,6 +186,47 @@ def xy_figure(
         if grid.legend:
             grid.legend.set_title(LABELS.get(hue, hue))
     return grid.figure
+
+
+def order_figure(classes: pd.DataFrame) -> Figure:
+    """Centred output biases against places in the order of learning: a dot a class and run, means, intervals."""
+    _need(classes, "place", "centred_bias")
+    colour = sns.color_palette("colorblind")[0]
+    with style():
+        figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+        axes.axhline(0, color="0.4", ls=":", lw=1)
+        axes.plot(classes.place, classes.centred_bias, "o", color=colour, alpha=0.3, ms=4)
+        last = int(classes.groupby("run").label.size().max())
+        middle = {}
+        for place, of_place in classes.groupby(classes.place.round()):
+            middle[place] = metrics.interval(of_place.centred_bias)
+        mean, low, high = np.array(list(middle.values())).T
+        axes.errorbar(list(middle), mean, [mean - low, high - mean], fmt="o-", color=colour, ms=6, lw=1.4, capsize=3)
+        axes.set(xlabel="place in the order of learning (last: learned last)", ylabel="output bias, centred (logits)")
+        if last <= 12:
+            axes.set_xticks(range(1, last + 1))
+    return figure
+
+
+def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
+    """Shares of predictions over α, a line a `class`: means over runs, bands to lowest and highest, `chance` dotted."""
+    _need(shares, "alpha", "share", "class")
+    with style():
+        figure, axes = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
+        axes.axhline(chance, color="0.4", ls=":", lw=1)
+        sns.lineplot(
+            shares,
+            x="alpha",
+            y="share",
+            hue="class",
+            style="class",
+            errorbar=("pi", 100),
+            palette="colorblind",
+            ax=axes,
+        )
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=LABELS["alpha"], ylabel=LABELS["share"])
+        axes.legend(title="class with", loc="upper right")
+    return figure
 
 
 def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:

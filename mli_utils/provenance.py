@@ -4,6 +4,7 @@ import functools
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +46,12 @@ def device_name(device: str) -> str:
 
         return torch.cuda.get_device_name()
     return processor()
+
+
+def days(stamps: Iterable[dict]) -> str:
+    """The day on which things were made, or the first and the last."""
+    dates = sorted(stamp["date"][:10] for stamp in stamps)
+    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
 
 
 def stamp(device: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from mli_utils.config import InputError, choose
 
 DEVICES = ("auto", "cpu", "cuda")
 MODES = ("lab", "reproduce", "book")
-FIGURE_MARK = "mli"  # the key of an output's metadata under which the runner finds what `figures.show` said
+FIGURE_MARK = "mli"  # the key of an output's metadata under which the runner finds figures and verdicts
 
 
 def root() -> Path:
@@ -16,9 +16,19 @@ def root() -> Path:
     return Path(os.environ.get("MLI_ROOT") or Path(__file__).parent.parent).resolve()
 
 
+def asked_profile() -> str:
+    """`MLI_PROFILE`, as the user put it; empty where nothing is asked for."""
+    return os.environ.get("MLI_PROFILE") or ""
+
+
 def profile() -> str:
     """The profile in force: `MLI_PROFILE`, default `small`."""
-    return os.environ.get("MLI_PROFILE") or "small"
+    return asked_profile() or "small"
+
+
+def section() -> str:
+    """The notebook that the runner is running: `MLI_SECTION`; empty in a lab."""
+    return os.environ.get("MLI_SECTION") or ""
 
 
 def mode() -> str:

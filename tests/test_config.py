@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mli_utils as mli
-from mli_utils.config import FIELDS
+from mli_utils.config import FIELDS, LATER
 
 
 def test_grid_combines_lists_and_the_last_field_varies_fastest():
@@ -63,3 +63,9 @@ def test_any_value_is_taken_or_refused_in_a_sentence(field, value):
         assert str(error)
     else:
         assert mli.RunConfig(**dataclasses.asdict(config)) == config
+
+
+def test_fields_that_came_later_leave_old_addresses_alone():
+    assert not set(LATER) & mli.RunConfig().key().keys()
+    assert mli.RunConfig(clip=1.0).key()["clip"] == 1.0
+    assert mli.RunConfig().depth == 10 and mli.RunConfig(model="vgg16", dataset="digits32").depth == 14

@@ -144,3 +144,13 @@ def test_a_failed_download_leaves_no_archive(tiny_mnist, monkeypatch, tmp_path):
     with pytest.raises(data.DataError, match="the download of mnist does not hold"):
         data.fetch("mnist")
     assert not list((tmp_path / "data").glob("*.npz"))
+
+
+def test_digits32_are_the_digits_enlarged():
+    small, large = data.load("digits"), data.load("digits32")
+    assert large.images.shape == (1400, 3, 32, 32) and torch.equal(large.labels, small.labels)
+    pixels = large.images * large.std + large.mean
+    assert torch.allclose(pixels[:, 0], pixels[:, 2], atol=1e-6) and pixels.min() >= -1e-5 and pixels.max() <= 1 + 1e-5
+    back = torch.nn.functional.avg_pool2d(pixels[:, :1], 4)
+    assert torch.corrcoef(torch.stack([back.flatten(), small.images.flatten()]))[0, 1] > 0.95
+    assert large.images.mean().abs() < 1e-4 and large.images.std() == pytest.approx(1, abs=1e-3)

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from conftest import PROJECT
 
-from mli_utils.reproduce import sections
+from mli_utils.contents import sections
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import copy_project
+import yaml
+from conftest import PROJECT, copy_project
 
 from mli_utils import __main__ as command_line
-from mli_utils import reproduce
+from mli_utils import claims, contents, jobs, publish
+from mli_utils.config import InputError, MLIError
 
 
 def mli(root, *arguments, **environment):
@@ -53,16 +55,22 @@ def page(root, name):
     return nbformat.read(root / "book" / "notebooks" / f"{name}.ipynb", as_version=4)
 
 
+SECTIONS = [path.stem for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))]
+UNTRAINED = ("02_hardness", "04_bias_gap", contents.LEDGER)  # these train no network
+
+
 def test_every_section_becomes_a_page(reproduced, monkeypatch):
     root, said = reproduced
     monkeypatch.setenv("MLI_ROOT", str(root))
-    for name in reproduce.sections():
+    for name in contents.sections():
         assert re.search(rf"^{name}: \d+ s$", said, re.M)
         rendered = (root / "_build" / "html" / "notebooks" / f"{name}.html").read_text()
         made = page(root, name)
         about = made.metadata["mli"]
         assert about["profile"] == "smoke" and about["figures"]
-        assert bool(about["used"]) == (name not in ("02_hardness", "04_bias_gap"))  # these train no network
+        assert bool(about["used"]) == (name not in UNTRAINED)
+        trained = "computed on this machine: " if about["used"] else "no network is trained here; computed "
+        assert re.search(rf'<div class="made docutils">\s*<p><em>Profile .*smoke.*{trained}', rendered)
         assert str(root) not in json.dumps(made), "a page names a folder of this machine"
         figures = re.findall(r"<figure.*?</figure>", rendered, re.S)
         assert len(figures) == len(about["figures"])
@@ -78,7 +86,7 @@ def test_unchanged_notebooks_do_not_run_again(project):
     before = files(project / "build" / "smoke"), files(project / "book")
     done = mli(project, "reproduce", "--profile", "smoke")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(": unchanged") == 5
+    assert done.stdout.count(": unchanged") == len(SECTIONS)
     assert (files(project / "build"), files(project / "book")) == before or not before[0].keys() - files(
         project / "build"
     ).keys()
@@ -107,7 +115,7 @@ BAD = [
     (["-p", "seeds=three"], "seeds='three' is not allowed; allowed: a whole number"),
     (
         ["-p", "dataset=digit"],
-        "unknown dataset 'digit' (did you mean 'digits'?); known: digits, mnist, cifar10, cifar100",
+        "unknown dataset 'digit' (did you mean 'digits'?); known: digits, digits32, mnist, cifar10, cifar100",
     ),
     (["-p", "depth=-1"], "depth=-1 is not allowed; allowed: from 1 to 1000"),
     (["--section", "5", "-p", "bias=[some]"], "unknown bias 'some'; known: none, output, all"),
@@ -152,8 +160,84 @@ def test_a_bad_profile_is_named(project, monkeypatch, capsys, text, said):
 
 def test_one_value_is_a_list_of_one_where_a_list_is_wanted(project, monkeypatch):
     monkeypatch.setenv("MLI_ROOT", str(project))
-    depths = {job.name: job.parameters.get("depth") for job in reproduce.plan("smoke", changes=["depth=4"])}
+    depths = {job.name: job.parameters.get("depth") for job in jobs.plan("smoke", changes=["depth=4"])}
     assert depths["03_weights_and_biases"] == [4] and depths["05_bias_ablation"] == 4
+
+
+def test_one_section_runs_with_the_ledger(project, monkeypatch):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    assert [job.name for job in jobs.plan("smoke", "5")] == ["05_bias_ablation", contents.LEDGER]
+    assert [job.name for job in jobs.plan("smoke", "12")] == [contents.LEDGER]
+
+
+def test_a_claim_makes_its_section_and_the_ledger_run_again(project, monkeypatch):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    monkeypatch.setenv("MLI_MODE", "reproduce")
+    monkeypatch.setenv("MLI_DEVICE", "cpu")
+    assert all(job.is_done() for job in jobs.plan("smoke"))
+    file = project / claims.FILE
+    entries = yaml.safe_load(file.read_text())
+    section = entries[0]["section"]
+    file.write_text(yaml.safe_dump([{**entries[0], "predicate": "below -7"}, *entries[1:]]))
+    assert [job.name for job in jobs.plan("smoke") if not job.is_done()] == [section, contents.LEDGER]
+
+
+def test_a_bad_claim_stops_everything(project, monkeypatch, capsys):
+    (project / claims.FILE).write_text("- id: some\n  section: 99_none\n")
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    assert command_line.main(["reproduce", "--profile", "smoke"]) == 2
+    assert "book/claims.yml, claim some" in capsys.readouterr().err
+
+
+def test_the_end_tells_every_claim(reproduced, monkeypatch):
+    root, said = reproduced
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    listed = [claim.id for claim in claims.load()]
+    left = json.loads((root / "build" / "smoke" / "claims.json").read_text())
+    assert [entry["id"] for entry in left] == listed
+    assert all(list(entry) == ["id", "statement", "value", "low", "high", "n", "verdict"] for entry in left)
+    assert all(entry["verdict"] in claims.VERDICTS for entry in left)
+    lines = said.strip().splitlines()
+    assert [line.split()[0] for line in lines[-1 - len(listed) : -1]] == listed
+    assert lines[-1] == claims.score(entry["verdict"] for entry in left) + (
+        "; results/smoke has no claims.json to compare with"
+    )
+    assert claims.score(entry["verdict"] for entry in left) in (root / "_build" / "html" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"dataset": "mnist", "n_train": 60_000, "depth": None}, None),
+        ({"dataset": "digits", "n_train": 60_000}, "n_train=60000 is not allowed; allowed: from 1 to 1400"),
+        ({"depth": [2, 0]}, "depth=0 is not allowed"),
+        ({"deep": {"depth": 10, "init_scale": 0.6}, "shallow": {"depth": 0}}, "depth=0 is not allowed"),
+        ({"deep": {"detph": 10}}, "unknown RunConfig field 'detph' (did you mean 'depth'?)"),
+        ({"dataset": "digits", "big": {"dataset": "mnist", "n_train": 10_000}}, None),
+        ({"dataset": "mnist", "few": {"dataset": "digits", "n_train": [100, 10_000]}}, "n_train=10000 is not allowed"),
+        ({"width": 64, "seeds": 3, "names": {}}, None),
+    ],
+)
+def test_parameters_are_checked_as_the_fields_that_they_are(parameters, said):
+    if said is None:
+        jobs._check_fields("05_some", parameters)
+    else:
+        with pytest.raises(InputError) as raised:
+            jobs._check_fields("05_some", parameters)
+        assert str(raised.value).startswith("05_some: ") and said in str(raised.value)
+
+
+def test_the_book_shows_the_best_complete_record(project, monkeypatch):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    with pytest.raises(MLIError, match=r"no record in results/ has every section \(there is none\)"):
+        publish.best_record()
+    for profile, names in (("small", SECTIONS), ("medium", SECTIONS), ("paper", SECTIONS[:1]), ("smoke", SECTIONS)):
+        folder = project / "results" / profile
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text(json.dumps(dict.fromkeys(names)))
+    assert publish.best_record() == "medium"
+    (project / "results" / "medium" / "about.json").write_text("{}")
+    assert publish.best_record() == "small"
 
 
 def test_cuda_without_a_gpu_says_so(project, monkeypatch, capsys):
@@ -200,11 +284,14 @@ def test_the_book_is_rendered_from_the_record_without_training(project):
     record = project / "results" / "smoke"
     store = project / "build" / "smoke" / "store"
     recorded_files, kept = ({p.relative_to(r) for p in r.rglob("*.json")} for r in (record, store))
-    assert recorded_files == kept | {Path("about.json")} and not list(record.rglob("*.npz"))
+    assert recorded_files == kept | {Path("about.json"), Path("claims.json")} and not list(record.rglob("*.npz"))
+    assert (record / "claims.json").read_bytes() == (project / "build" / "smoke" / "claims.json").read_bytes()
+    assert sorted(json.loads((record / "about.json").read_text())) == SECTIONS
     shutil.rmtree(project / "build")
     done = mli(project, "book", "--profile", "smoke", "--section", "1")
     assert done.returncode == 0, done.stderr
     assert "training" not in done.stderr and not (project / "build" / "smoke" / "store").exists()
+    assert "from the record: " in (project / "_build" / "html" / "notebooks" / "01_introduction.html").read_text()
 
 
 def test_the_strict_build_refuses_a_broken_reference(project):
@@ -232,7 +319,7 @@ def test_nothing_is_fetched_from_another_host(reproduced):
     site = reproduced[0] / "_build" / "html"
     pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
     sheets = list(site.rglob("*.css"))
-    assert len(pages) >= 6 and sheets
+    assert len(pages) > len(SECTIONS) and sheets
     for path in pages:
         parser = Fetches()
         parser.feed(path.read_text())

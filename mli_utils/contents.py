@@ -1,0 +1,58 @@
+"""What the book consists of: its table of contents, the source and page of each section, the works it cites."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from mli_utils import settings
+
+LEDGER = "12_claims"  # the section that reads all others' pages
+
+
+def files() -> list[str]:
+    """Every page of the book without suffix, as its table of contents names it."""
+    return _entries(yaml.safe_load((settings.root() / "book" / "_toc.yml").read_text()))
+
+
+def sections() -> list[str]:
+    """The notebooks of the table of contents, in its order, without suffix."""
+    return [Path(entry).name for entry in files() if entry.startswith("notebooks/")]
+
+
+def source(section: str) -> Path:
+    """The notebook of a section."""
+    return settings.root() / "notebooks" / f"{section}.ipynb"
+
+
+def page(section: str) -> Path:
+    """Where a section's executed notebook goes, for the book to render."""
+    return settings.root() / "book" / "notebooks" / f"{section}.ipynb"
+
+
+def about(section: str) -> dict:
+    """What the runner wrote into a section's page; empty where there is no page."""
+    try:
+        return json.loads(page(section).read_text())["metadata"]["mli"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def figures(section: str) -> list[str]:
+    """The names of the figures that a section's notebook shows."""
+    path = source(section)
+    return re.findall(r'name=\\"([\w-]+)\\"', path.read_text()) if path.exists() else []
+
+
+def citations() -> list[str]:
+    """The keys of the works in `book/references.bib`."""
+    return re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", (settings.root() / "book" / "references.bib").read_text(), re.M)
+
+
+def _entries(contents) -> list[str]:
+    """Every file of a table of contents, in order."""
+    if isinstance(contents, list):
+        return [entry for item in contents for entry in _entries(item)]
+    own = [contents[key] for key in ("root", "file") if key in contents]
+    return own + [e for key in ("parts", "chapters", "sections") for e in _entries(contents.get(key, []))]

@@ -1,0 +1,201 @@
+"""Executed notebooks become pages, pages a site, and what they were made from the record."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+
+from mli_utils import claims, contents, provenance, settings
+from mli_utils.config import MLIError
+from mli_utils.interactive import SCRIPT, plotly_script
+from mli_utils.jobs import Job
+
+RECORDS = ("paper", "medium", "small")  # the best first
+
+
+class NotebookFailed(MLIError):
+    """A notebook did not run to its end; the message names the section, the cell and the error."""
+
+
+class BookFailed(MLIError):
+    """Jupyter Book did not render the book without warnings."""
+
+
+def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
+    """Make an executed notebook a page: figures numbered, captioned and described; parameters folded; no noise.
+
+    A line under the page's beginning says what made it. `about` goes into the page's metadata, with the names of its
+    figures and what it measured of its claims.
+
+    Raises
+    ------
+    NotebookFailed
+        A cell that shows an error, or more figures than one.
+    """
+    figures, claimed = [], []
+    for cell in notebook.cells:
+        tags = cell.metadata.setdefault("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags):
+            tags.append("hide-input")
+        if cell.cell_type != "code":
+            continue
+        if any(output.output_type == "error" for output in cell.outputs):
+            raise NotebookFailed(f"{name}: a cell shows an error:\n\n{cell.source}")
+        marks = [output.get("metadata", {}).get(settings.FIGURE_MARK, {}) for output in cell.outputs]
+        shown = [mark for mark in marks if "caption" in mark]
+        if len(shown) > 1:
+            raise NotebookFailed(f"{name}: a cell shows {len(shown)} figures; one a cell can be numbered")
+        for figure in shown:
+            figures.append(figure["name"])
+            cell.metadata["mystnb"] = {
+                "figure": {"name": figure["name"], "caption": figure["caption"]},
+                "image": {"alt": figure["alt"]},
+            }
+        claimed += [measurement for mark in marks for measurement in mark.get("claims", ())]
+        cell.outputs = [
+            output
+            for output, mark in zip(cell.outputs, marks, strict=True)
+            if "below" not in mark and not (output.output_type == "stream" and output.name == "stderr")
+        ]
+    notebook.metadata["papermill"] = {
+        **notebook.metadata.papermill,
+        "input_path": f"notebooks/{name}.ipynb",
+        "output_path": f"book/notebooks/{name}.ipynb",
+    }
+    notebook.metadata["mli"] = {**about, "figures": figures, "claims": claimed}
+    line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
+    first = next(place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown")
+    notebook.cells.insert(first + 1, line)
+
+
+def origin(about: dict) -> str:
+    """One line of Markdown: the profile of a page, and when, where and by which code its numbers were computed."""
+    recorded = about["mode"] == "book"
+    folder = settings.record_dir(about["profile"]) if recorded else settings.store_dir(about["profile"])
+    runs = [folder / f"{entry}.json" for entry in about["used"] if entry.startswith("runs/")]
+    made = [json.loads(path.read_text())["body"]["provenance"] for path in runs] or [about]
+    devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
+    if runs:
+        where = f"from the record: {len(runs)}" if recorded else f"computed on this machine: {len(runs)}"
+        what = f", {where} {'network' if len(runs) == 1 else 'networks'}, trained"
+    else:
+        what = "; no network is trained here; computed"
+    return f"*Profile `{about['profile']}`{what} {provenance.days(made)} on {devices}, code {codes}.*"
+
+
+def render() -> Path:
+    """Render the book, strictly; return its first page.
+
+    Raises
+    ------
+    BookFailed
+        A page that has not been made yet, or a warning of Sphinx: a broken reference, equation or link.
+    """
+    root = settings.root()
+    lacking = [name for name in contents.sections() if not contents.page(name).exists()]
+    if lacking:
+        raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
+    extra = root / "build" / "site"
+    _lay_out_mathjax(extra / "_static" / "mathjax")
+    _copy_once(plotly_script(), extra / SCRIPT)
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command = [*jupyter_book, "build", "book", "-W", "-n", "--keep-going"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    site = root / "_build" / "html"
+    output = done.stdout + done.stderr
+    if done.returncode:
+        lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
+        raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
+    kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
+    for page in site.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
+        if str(page.relative_to(site)) not in kept and "_static" not in page.parts:
+            page.unlink()
+    return site / "index.html"
+
+
+def _lay_out_mathjax(target: Path) -> None:
+    """Copy what pages use of MathJax, 2 of the installed package's 24 MB, for the site to ship."""
+    for file in metadata.files("sphinx-mathjax-offline"):
+        if file.name == "tex-chtml.js" or file.suffix == ".woff":
+            _copy_once(file.locate(), target / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
+
+
+def _copy_once(source: Path, target: Path) -> None:
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def best_record() -> str:
+    """The profile of the fullest record that has every section: paper, medium or small.
+
+    Raises
+    ------
+    MLIError
+        None of them has.
+    """
+    wanted = contents.sections()
+    lacking = {}
+    for profile in RECORDS:
+        path = settings.record_dir(profile) / "about.json"
+        about = json.loads(path.read_text()) if path.exists() else {}
+        lacking[profile] = [name for name in wanted if name not in about]
+        if not lacking[profile]:
+            return profile
+    said = "; ".join(f"{profile} lacks {', '.join(names)}" for profile, names in lacking.items() if names != wanted)
+    raise MLIError(
+        f"no record in results/ has every section ({said or 'there is none'}); 'make reproduce' and 'make record' make "
+        "one, PROFILE= renders the book from one of your choice"
+    )
+
+
+def record(jobs: Sequence[Job]) -> Path:
+    """Write what a profile's pages were made from, and what they claim, into the record; return its folder.
+
+    What was there before goes. The figures that the README shows go with it.
+
+    Parameters
+    ----------
+    jobs : those of every section under one profile
+
+    Raises
+    ------
+    MLIError
+        A page is missing or was made under another profile or with other parameters.
+    """
+    profile = jobs[0].profile
+    pages = {}
+    for job in jobs:
+        made = contents.about(job.name)
+        if made.get("profile") != profile or made["parameters"] != job.parameters:
+            how = f"'make reproduce PROFILE={profile}' makes it"
+            raise MLIError(f"no page of {job.name} under profile {profile}; {how}")
+        pages[job.name] = made
+    store = settings.store_dir(profile)
+    target, readme = settings.record_dir(profile), settings.root() / "README.md"
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
+        fresh = Path(folder) / profile
+        for entry in sorted({entry for made in pages.values() for entry in made["used"]}):
+            copy = fresh / f"{entry}.json"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(store / f"{entry}.json", copy)
+        pictures = settings.root() / "book" / "notebooks" / "figures"
+        for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", readme.read_text()):
+            (fresh / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(pictures / name, fresh / "figures" / name)
+        left_out = ("used", "fingerprint", "claims")
+        about = {name: {key: made[key] for key in made if key not in left_out} for name, made in pages.items()}
+        (fresh / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+        (fresh / "claims.json").write_text(claims.json_text(claims.entries(profile)))
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(fresh, target)
+    return target

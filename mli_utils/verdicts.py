@@ -1,0 +1,200 @@
+"""What the data say of the claims: values in, intervals and verdicts out, for the page and for the ledger."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from mli_utils import claims, figures, metrics, settings
+from mli_utils.claims import Claim
+from mli_utils.config import InputError
+
+TOLERANCE = 0.1  # decides
+OTHER_TOLERANCES = (0.05, 0.2)  # their verdicts are shown beside
+NUMBERS = ("value", "low", "high", "left_out")  # columns of the ledger
+
+
+def compare(differences: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """Of each statement, given as differences that are above zero where it is true: mean, 95 % interval, verdict.
+
+    Parameters
+    ----------
+    differences : by statement, one value a run (or a pair of runs); NaN where there is none
+    """
+    rows = []
+    for statement, values in differences.items():
+        row = metrics.mean_and_interval(values)
+        said = claims.verdict(claims.POSITIVE, row["low"], row["high"], row["n"])
+        rows.append({"statement": statement, **row, "verdict": said})
+    return pd.DataFrame(rows)
+
+
+def judge(measured: Mapping | Callable[[float], Mapping], runs: Iterable = ()) -> None:
+    """Judge the claims of a section by what it measured: show them in a table, and leave them for the ledger.
+
+    Prose finds each verdict under its claim's id: ``{glue:text}`id` ``.
+
+    Parameters
+    ----------
+    measured : {claim id: values}, for exactly the claims that `book/claims.yml` lists for the section. By the claim's
+        `over`: `runs`, a number a run, NaN where there is none; `share`, true or false a run; `bootstrap`, a dict of
+        `mean`, `low`, `high`, `n`; `exact`, one number. Or a function of a tolerance τ that returns such a mapping:
+        τ = 0.1 decides, and the verdicts at 0.05 and 0.2 are shown beside.
+    runs : the runs that were asked for; those that did not fit are counted as left out
+
+    Raises
+    ------
+    InputError
+        Claims that are unknown here or missing, or values of the wrong kind; the message names them.
+    """
+    at = measured if callable(measured) else lambda tolerance: measured
+    decisive = at(TOLERANCE)
+    listed = _listed(decisive)
+    found = {claim.id: _found(claim, decisive[claim.id]) for claim in listed}
+    beside = {
+        f"{tolerance:g}": {claim.id: _found(claim, given[claim.id])["verdict"] for claim in listed}
+        for tolerance in (OTHER_TOLERANCES if callable(measured) else ())
+        if _listed(given := at(tolerance))
+    }
+    left_out = sum(run.summary["status"] != "fitted" for run in runs)
+    measurements = [
+        {
+            "id": claim.id,
+            **found[claim.id],
+            "left_out": left_out,
+            "tolerances": {tolerance: verdicts[claim.id] for tolerance, verdicts in beside.items()},
+        }
+        for claim in listed
+    ]
+    rows = [
+        {
+            "claim": claim.statement,
+            "asked": str(claim.predicate),
+            "value": claims.span(of_claim),
+            "n": of_claim["n"],
+            "verdict": of_claim["verdict"],
+            **{f"at τ = {tolerance}": said for tolerance, said in of_claim["tolerances"].items()},
+        }
+        for claim, of_claim in zip(listed, measurements, strict=True)
+    ]
+    figures.show_table(pd.DataFrame(rows), metadata={settings.FIGURE_MARK: {"claims": measurements}})
+    figures.glue(**{of_claim["id"]: of_claim["verdict"] for of_claim in measurements})
+
+
+def _listed(given: Mapping) -> list[Claim]:
+    """The section's claims, which are those given and no others."""
+    known = claims.load()
+    section = settings.section() or next((claim.section for claim in known if claim.id in given), "")
+    listed = [claim for claim in known if claim.section == section]
+    names = [claim.id for claim in listed]
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown or missing or not listed:
+        where = f"{claims.FILE} lists for {section}" if section else f"{claims.FILE} lists"
+        said = [
+            *([f"unknown {', '.join(map(str, unknown))}"] if unknown else []),
+            *([f"missing {', '.join(missing)}"] if missing else []),
+        ]
+        raise InputError(f"judge: {'; '.join(said) or 'nothing given'}; {where}: {', '.join(names) or 'none'}")
+    return listed
+
+
+def _found(claim: Claim, values) -> dict:
+    """`value`, `low`, `high`, `n` and `verdict` of a claim; None in place of what is not finite."""
+    summary = SUMMARIES[claim.over](claim, values)
+    low, high = (summary["value"], summary["value"]) if claim.over == "exact" else (summary["low"], summary["high"])
+    said = claims.verdict(claim.predicate, low, high, summary["n"], 1 if claim.over == "exact" else claims.FEWEST)
+    finite = {name: number if math.isfinite(number) else None for name, number in summary.items()}
+    return {**finite, "verdict": said}
+
+
+def _over_runs(claim: Claim, values) -> dict:
+    return _renamed(metrics.mean_and_interval(pd.Series(_numbers(claim, values))))
+
+
+def _share(claim: Claim, values) -> dict:
+    yes = _numbers(claim, values)
+    yes = yes[np.isfinite(yes)]
+    if not np.isin(yes, (0, 1)).all():
+        raise InputError(f"judge: {claim.id} is over a share; allowed: true or false a run")
+    low, high = wilson(int(yes.sum()), len(yes))
+    return {"value": float(yes.mean()) if len(yes) else math.nan, "low": low, "high": high, "n": len(yes)}
+
+
+def _bootstrap(claim: Claim, values) -> dict:
+    if not isinstance(values, Mapping) or set(values) != {"mean", "low", "high", "n"}:
+        raise InputError(f"judge: {claim.id} is over a bootstrap; allowed: a dict of mean, low, high, n")
+    return _renamed(values)
+
+
+def _exact(claim: Claim, value) -> dict:
+    number = _numbers(claim, [value])[0]
+    return {"value": float(number), "low": math.nan, "high": math.nan, "n": int(np.isfinite(number))}
+
+
+SUMMARIES = {"runs": _over_runs, "share": _share, "bootstrap": _bootstrap, "exact": _exact}
+
+
+def _renamed(summary: Mapping) -> dict:
+    return {
+        "value": float(summary["mean"]),
+        "low": float(summary["low"]),
+        "high": float(summary["high"]),
+        "n": int(summary["n"]),
+    }
+
+
+def _numbers(claim: Claim, values) -> np.ndarray:
+    try:
+        found = np.asarray(list(values), float)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.ndim != 1:
+        wanted = "one number" if claim.over == "exact" else "a list of values, one a run"
+        raise InputError(f"judge: {claim.id} is over {claim.over}; allowed: {wanted}")
+    return found
+
+
+def wilson(yes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share, (low, high); NaN where n is 0."""
+    if n == 0:
+        return math.nan, math.nan
+    z = ndtri((1 + level) / 2)
+    share = yes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def ledger() -> pd.DataFrame:
+    """Every claim of the book with what the pages of the current profile measured.
+
+    Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `figure`, `value`, `low`, `high`,
+    `n`, `left_out`, `verdict`, `at 0.05` and `at 0.2` (verdicts at other tolerances, empty where the claim does
+    not depend on one), and `sentence`: where the verdict is not `holds`, what was asked and what was found.
+    """
+    found = claims.measured(settings.profile())
+    never = {"value": None, "low": None, "high": None, "n": 0, "left_out": None, "verdict": "not run"}
+    rows = []
+    for claim in claims.load():
+        said = found.get(claim.id, never)
+        row = asdict(claim) | {"predicate": str(claim.predicate)} | {name: said.get(name) for name in never}
+        at = said.get("tolerances", {})
+        row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
+        rows.append(row | {"sentence": _sentence(claim, row)})
+    return pd.DataFrame(rows).drop(columns=["over", "remark"]).astype(dict.fromkeys(NUMBERS, float))
+
+
+def _sentence(claim: Claim, row: Mapping) -> str:
+    """What was asked and what was found, and the claim's remark; empty where the claim holds."""
+    asked = f"Asked: {claim.quantity}, {claim.predicate}"
+    if row["verdict"] == "holds":
+        return ""
+    if row["verdict"] == "not run":
+        return f"{asked}; nothing was measured under profile {settings.profile()}."
+    few = f", and {claims.FEWEST} are needed" if claim.over != "exact" and row["n"] < claims.FEWEST else ""
+    over = "" if claim.over == "exact" else f" over {row['n']} {'value' if row['n'] == 1 else 'values'}{few}"
+    return f"{asked}; found: {claims.span(row)}{over}. {claim.remark}".strip()
