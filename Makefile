@@ -3,7 +3,7 @@
 PROFILE ?=
 SECTION ?=
 PARAMS ?=
-JOBS ?= 1
+JOBS ?=
 DEVICE ?= auto
 PORT ?= 8000
 TORCH_BACKEND ?=
@@ -19,7 +19,7 @@ endif
 
 export MLI_DEVICE := $(DEVICE)
 MLI := $(RUN) -m mli_utils
-ASKED = --profile "$(PROFILE)" --section "$(SECTION)" --jobs "$(JOBS)" -p $(PARAMS)
+ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
 .PHONY: help env data reproduce book serve lab test record clean
 .DEFAULT_GOAL := help

@@ -27,7 +27,7 @@ def parser() -> Parser:
         command.add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")
         if name != "record":
             command.add_argument("--section", default="", help="the number or name of one notebook")
-            command.add_argument("--jobs", type=int, default=1, help="notebooks side by side")
+            command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
             command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
     commands.add_parser("data", help="download and check every image set")
     return top

@@ -23,8 +23,10 @@ from mli_utils.publish import NotebookFailed
 from mli_utils.store import write_atomically
 
 
-def run(jobs: Sequence[Job], workers: int = 1) -> None:
+def run(jobs: Sequence[Job], workers: int | None = None) -> None:
     """Run what has changed, at most `workers` notebooks at a time; the others still run when one fails.
+
+    None: two on a CPU with as many cores, since a notebook uses one for much of its time; one on a GPU.
 
     The ledger of claims reads the other pages, so it runs after them, and not where one has failed.
 
@@ -33,22 +35,23 @@ def run(jobs: Sequence[Job], workers: int = 1) -> None:
     MLIError
         After all have run, for those that failed, with the exit status of the first.
     """
-    if not 1 <= workers <= 64:
+    if workers is not None and not 1 <= workers <= 64:
         raise InputError(f"JOBS={workers} is not allowed; allowed: from 1 to 64")
     _run_changed([job for job in jobs if job.name != contents.LEDGER], workers)
     _run_changed([job for job in jobs if job.name == contents.LEDGER], workers)
 
 
-def _run_changed(jobs: Sequence[Job], workers: int) -> None:
+def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     todo = [job for job in jobs if not job.is_done()]
     for job in jobs:
         if job not in todo:
             _say(f"{job.name}: unchanged")
     if not todo:
         return
-    device = provenance.device_name(settings.device())
+    place = settings.device()
+    device = provenance.device_name(place)
     failed = []
-    workers = min(workers, len(todo))
+    workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(execute, job, job.fingerprint(), device, workers): job for job in todo}
         for future in as_completed(futures):
