@@ -166,7 +166,7 @@ def _evaluate(
     model: nn.Module, stacks: Iterable[Params], images: ImageSet, device, statistics: Iterable = itertools.repeat(None)
 ) -> dict[str, np.ndarray]:
     pixels, labels = images.images.to(device), images.labels.to(device)
-    with models.flushed_subnormals():
+    with models.plain_float32():
         each = zip(stacks, statistics, strict=False)
         parts = [models.evaluate(model, params, pixels, labels, of) for params, of in each]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

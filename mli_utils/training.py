@@ -81,7 +81,7 @@ def train_group(
     progress : called with numbers of epochs that have been done, or will not be needed
     """
     assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
-    with models.flushed_subnormals():
+    with models.plain_float32():
         yield from _train_stack(list(configs), device, progress)
 
 
