@@ -81,7 +81,7 @@ def curve_figure(
             palette="colorblind",
             height=2.5,
             aspect=1.3,
-            facet_kws={"sharey": "row" if columns else False},
+            facet_kws={"sharey": "row" if columns else False, "legend_out": False},
         )
         grid.set_titles("")
         chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
@@ -102,17 +102,20 @@ def curve_figure(
 
 
 def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, join: bool = False) -> Figure:
-    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure; `join` draws a line."""
+    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure; `join` draws a line.
+
+    Numbers of `x` stand where they are on the axis, names at equal distances.
+    """
     _need(frame, x, hue, *measures)
     with style():
         figure, panels = plt.subplots(
             1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
         )
-        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "palette": "colorblind"}
+        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "palette": "colorblind", "native_scale": True}
         for axes, measure in zip(panels.flat, measures, strict=True):
             sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
             sns.pointplot(
-                **{**shared, "dodge": 0.4},
+                **{**shared, "dodge": 0.4 if frame[hue].nunique() > 1 else False},
                 y=measure,
                 ax=axes,
                 errorbar=lambda values: metrics.interval(values)[1:],
@@ -125,6 +128,8 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
                 legend=measure == measures[-1],
             )
             axes.set(xlabel=LABELS.get(x, x), ylabel="", title=LABELS.get(measure, measure))
+            if pd.api.types.is_numeric_dtype(frame[x]):
+                axes.set_xticks(sorted(set(frame[x])), [f"{value:g}" for value in sorted(set(frame[x]))])
         panels.flat[0].set_ylim(bottom=0)
         legend = panels.flat[-1].get_legend()
         legend.set_title(LABELS.get(hue, hue))
@@ -189,7 +194,11 @@ def xy_figure(
 
 
 def order_figure(classes: pd.DataFrame) -> Figure:
-    """Centred output biases against places in the order of learning: a dot a class and run, means, intervals."""
+    """Centred output biases against places in the order of learning: a dot a class and run, means, intervals.
+
+    Means and intervals are over runs. Classes of a run learned at one step share their places, so each of these places
+    gets the mean of their biases; classes never learned have no place.
+    """
     _need(classes, "place", "centred_bias")
     colour = sns.color_palette("colorblind")[0]
     with style():
@@ -197,9 +206,10 @@ def order_figure(classes: pd.DataFrame) -> Figure:
         axes.axhline(0, color="0.4", ls=":", lw=1)
         axes.plot(classes.place, classes.centred_bias, "o", color=colour, alpha=0.3, ms=4)
         last = int(classes.groupby("run").label.size().max())
-        middle = {}
-        for place, of_place in classes.groupby(classes.place.round()):
-            middle[place] = metrics.interval(of_place.centred_bias)
+        learned = classes.dropna(subset="place").sort_values(["run", "place"])
+        of_place = learned.groupby(["run", "place"]).centred_bias.transform("mean")
+        places = learned.groupby("run").cumcount() + 1
+        middle = {place: metrics.interval(biases) for place, biases in of_place.groupby(places)}
         mean, low, high = np.array(list(middle.values())).T
         axes.errorbar(list(middle), mean, [mean - low, high - mean], fmt="o-", color=colour, ms=6, lw=1.4, capsize=3)
         axes.set(xlabel="place in the order of learning (last: learned last)", ylabel="output bias, centred (logits)")

@@ -98,3 +98,11 @@ def test_a_mixed_record_says_so(small):
     assert "Mixed" not in figures.origin(runs)["line"]
     runs[1].provenance["device"] = "another machine"
     assert "Mixed: device differ" in figures.origin(runs)["line"]
+
+
+def test_numbers_stand_where_they_are_on_the_axis():
+    frame = pd.DataFrame({"init_scale": [0.6, 0.7, 1.0] * 2, "error_plateau": [0.3, 0.2, 0.1] * 2, "bias": "output"})
+    figure = mli.dot_figure(frame, "init_scale", ["error_plateau"], "bias")
+    ticks = figure.axes[0].get_xticks()
+    plt.close(figure)
+    assert list(ticks) == [0.6, 0.7, 1.0]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils import metrics, order
@@ -95,3 +96,13 @@ def test_figures_of_order_and_shares(runs, curves):
     assert len(mli.order_figure(classes).axes) == 1
     shares = mli.predicted_as(mli.plateau_predictions(classes, curves), classes, curves)
     assert len(mli.share_figure(shares, chance=0.1).axes[0].get_legend().get_texts()) == 3
+
+
+def test_every_run_has_one_value_at_every_place(runs):
+    classes = mli.class_order(runs)
+    figure = mli.order_figure(classes)
+    places, means = figure.axes[0].containers[0].lines[0].get_data()
+    plt.close(figure)
+    assert list(places) == [1, 2, 3]
+    # the second run's first two places are one step, whose biases 0.5 and −0.5 have the mean 0, 1/3 of it centred away
+    assert means == pytest.approx([(-4 / 3 - 1 / 3) / 2, (-1 / 3 - 1 / 3) / 2, (5 / 3 + 2 / 3) / 2])
