@@ -96,6 +96,7 @@ def test_figures_of_order_and_shares(runs, curves):
     assert len(mli.order_figure(classes).axes) == 1
     shares = mli.predicted_as(mli.plateau_predictions(classes, curves), classes, curves)
     assert len(mli.share_figure(shares, chance=0.1).axes[0].get_legend().get_texts()) == 3
+    plt.close("all")
 
 
 def test_every_run_has_one_value_at_every_place(runs):
