@@ -92,7 +92,7 @@ def plain_float32() -> Iterator[None]:
 def build(config: RunConfig) -> nn.Module:
     """The network of a run, at its initialization θ(0)."""
     spec = DATASETS[config.dataset]
-    with torch.device("meta"):  # no memory and no random draws for values that are replaced at once
+    with torch.random.fork_rng([]):  # layers draw values of their own, which are replaced at once
         if config.model == "fcn":
             model = FCN(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
         else:
@@ -100,7 +100,6 @@ def build(config: RunConfig) -> nn.Module:
 
             network = {"vgg16": convnets.VGG16, "resnet18": convnets.ResNet18}[config.model]
             model = network(spec.classes, config.width, config.bias, config.normalization)
-    model.to_empty(device="cpu")
     model.load_state_dict(initialize(model, config), strict=False)  # batch norm's running statistics are never read
     return model
 

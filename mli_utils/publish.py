@@ -134,6 +134,12 @@ def _copy_once(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def recorded(profile: str) -> dict[str, dict]:
+    """What the record of a profile says of each section's page: its figures, seconds and what made it."""
+    path = settings.record_dir(profile) / "about.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def best_record() -> str:
     """The profile of the fullest record that has every section: paper, medium or small.
 
@@ -145,9 +151,8 @@ def best_record() -> str:
     wanted = contents.sections()
     lacking = {}
     for profile in RECORDS:
-        path = settings.record_dir(profile) / "about.json"
-        about = json.loads(path.read_text()) if path.exists() else {}
-        lacking[profile] = [name for name in wanted if name not in about]
+        there = recorded(profile)
+        lacking[profile] = [name for name in wanted if name not in there]
         if not lacking[profile]:
             return profile
     said = "; ".join(f"{profile} lacks {', '.join(names)}" for profile, names in lacking.items() if names != wanted)

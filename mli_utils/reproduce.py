@@ -48,6 +48,8 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
             _say(f"{job.name}: unchanged")
     if not todo:
         return
+    known = publish.recorded(todo[0].profile)
+    todo.sort(key=lambda job: -known.get(job.name, {}).get("seconds", 0))  # the longest first
     place = settings.device()
     device = provenance.device_name(place)
     failed = []

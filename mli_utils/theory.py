@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.integrate import OdeSolution, solve_ivp
-from scipy.special import log_softmax, softmax
 
 from mli_utils import metrics
 from mli_utils.config import InputError
@@ -94,13 +93,21 @@ def unpack(state: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def probabilities(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray:
     """p_j(e_i), (…, k, k)."""
-    return softmax(weights**r + biases[..., None, :], axis=-1)
+    shares = np.exp(_below_the_largest(weights, biases, r))
+    return shares / np.add.reduce(shares, -1, keepdims=True)
 
 
 def mean_loss(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray:
     """Mean cross-entropy over the k inputs, nats."""
-    logs = log_softmax(weights**r + biases[..., None, :], axis=-1)
-    return -np.diagonal(logs, axis1=-2, axis2=-1).mean(-1)
+    logits = _below_the_largest(weights, biases, r)
+    total = np.log(np.add.reduce(np.exp(logits), -1))
+    return np.add.reduce(total - np.diagonal(logits, axis1=-2, axis2=-1), -1) / logits.shape[-1]
+
+
+def _below_the_largest(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray:
+    """The logits less the largest of their input. (scipy's softmax takes four times as long on arrays this small.)"""
+    logits = weights**r + biases[..., None, :]
+    return logits - np.maximum.reduce(logits, -1, keepdims=True)
 
 
 def initial_weights(k: int, delta: float, seed: int = 0, noise: float = 0.1) -> np.ndarray:
@@ -113,7 +120,7 @@ def velocity(state: np.ndarray, r: int, k: int) -> np.ndarray:
     weights, biases = unpack(state, k)
     residual = np.eye(k) - probabilities(weights, biases, r)
     of_weights = (r / k * weights ** (r - 1) * residual).reshape(*state.shape[:-1], k * k)
-    return np.concatenate([of_weights, residual.mean(-2)], axis=-1)
+    return np.concatenate([of_weights, np.add.reduce(residual, -2) / k], axis=-1)
 
 
 def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:

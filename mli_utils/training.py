@@ -9,37 +9,28 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
 
-from mli_utils import augmentation, data, models
+from mli_utils import augmentation, data, gradients, models
 from mli_utils.config import FIELDS, MODELS, RunConfig
 from mli_utils.metrics import FITTED_ERROR
 from mli_utils.models import Params
+from mli_utils.optimizers import OPTIMIZERS, SCHEDULES
 
-VERSION = 1  # raise when the same config comes to give another θ(T), history or summary
-
-
-@dataclass(frozen=True)
-class Logging:
-    """How closely a history follows a run."""
-
-    probe: int  # it is measured on the first images, this many at most: all of a small set
-    dense_steps: int  # it has a row at every step up to here,
-    rows_an_e_fold: int  # then this many while the number of steps grows by a factor e
+VERSION = 2  # raise when the same config comes to give another θ(T), history or summary
 
 
-LOGGING = {
-    "fcn": Logging(2000, 64, 32),
-    "vgg16": Logging(1000, 16, 12),  # an evaluation costs as much as a few steps
-    "resnet18": Logging(1000, 16, 12),
-}
+# A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
+# ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
+PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 1000, 16, 12
 
 # What runs of a stacked model must have in common to be trained together.
 SHAPE = (
-    *("dataset", "model", "depth", "width", "bias"),
-    *("optimizer", "schedule", "augment", "batch_size", "epochs", "n_train"),
+    *("dataset", "model", "depth", "width", "bias", "n_train"),
+    *("optimizer", "momentum", "schedule", "clip", "augment", "batch_size", "epochs"),
 )
 
 
@@ -72,7 +63,7 @@ def train_group(
 
     A run ends where its history is logged and the loss there is at most `stop_loss` or not finite, or else after
     `epochs`. The history has columns `step`, `loss`, `error`, `class_error_0`, …, on the first training images
-    (`LOGGING`), un-augmented.
+    (`PROBE`), un-augmented.
 
     Parameters
     ----------
@@ -96,14 +87,14 @@ def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int]
     generators = [torch.Generator().manual_seed(models.stream(config.seed, "batches")) for config in configs]
     changes = [torch.Generator().manual_seed(models.stream(config.seed, "augmentation")) for config in configs]
     histories = [[] for _ in configs]
-    params = {name: value.to(device).requires_grad_() for name, value in models.stack(starts).items()}
-    update = {"sgd": Momentum, "adam": Adam}[first.optimizer](params, configs)
+    params = {name: value.to(device) for name, value in models.stack(starts).items()}
+    optimizer = OPTIMIZERS[first.optimizer](params, configs)
+    gradient = gradients.of(model)
 
     batches = math.ceil(len(labels) / first.batch_size)
     last = first.epochs * batches
-    logging = LOGGING[first.model]
-    seen, answers = images[: logging.probe], labels[: logging.probe]
-    due = log_steps(logging)
+    seen, answers = images[:PROBE], labels[:PROBE]
+    due = log_steps()
     next_log = next(due)
     orders = torch.empty(len(configs), 0, dtype=torch.int64, device=device)
     for step in range(last + 1):
@@ -122,7 +113,7 @@ def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int]
             for i in itertools.compress(range(len(configs)), over):
                 progress(first.epochs - step // batches)
                 seconds = (time.perf_counter() - began) / everyone
-                end = {name: value[i].detach().clone() for name, value in params.items()}
+                end = {name: value[i].clone() for name, value in params.items()}
                 history = pd.DataFrame(histories[i])
                 summary = summarize(model, starts[i], end, training_set, seconds)
                 yield Trained(configs[i], starts[i], _on_cpu(end), history, {"steps": step, **summary})
@@ -133,47 +124,23 @@ def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int]
                 configs, starts, generators, changes, histories = (
                     [values[i] for i in keep] for values in (configs, starts, generators, changes, histories)
                 )
-                params = {name: value.detach()[keep].requires_grad_() for name, value in params.items()}
+                params = {name: value[keep] for name, value in params.items()}
                 orders = orders[keep]
-                update.keep(keep)
+                optimizer.keep(keep)
         if step % batches == 0:
             orders = torch.stack([torch.randperm(len(labels), generator=each) for each in generators]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
-        logits = models.logits(model, params, augmentation.augment(images[batch], first.augment, changes))
-        losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels[batch].flatten(), reduction="sum"
-        )  # the sum over runs: each run's gradient is its own
-        gradients = torch.autograd.grad(losses / batch.shape[1], list(params.values()))
-        clip(gradients, configs)
-        update(params, gradients, of_lr=SCHEDULES[first.schedule](step / last))
+        seen_now = augmentation.augment(images[batch], first.augment, changes)
+        of_batch = partial(gradient, params, seen_now, labels[batch])
+        optimizer.step(params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
 
 
-# What the learning rate is multiplied by, at a share of the way through training.
-SCHEDULES = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1 - done,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-}
-
-
-@torch.no_grad()
-def clip(gradients: Sequence[torch.Tensor], configs: Sequence[RunConfig]) -> None:
-    """Scale each run's whole gradient down to the norm `clip` where it is longer, as `clip_grad_norm_`."""
-    if not any(config.clip for config in configs):
-        return
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
-    largest = norms.new_tensor([config.clip or math.inf for config in configs])
-    scale = (largest / (norms + 1e-6)).clamp(max=1)
-    for gradient in gradients:
-        gradient.mul_(_along(scale, gradient))
-
-
-def log_steps(logging: Logging) -> Iterator[int]:
+def log_steps() -> Iterator[int]:
     """The steps at which a history has a row: every one at first, then a constant number an e-fold."""
     step = 0
     while True:
         yield step
-        step += max(1, step // logging.rows_an_e_fold) if step >= logging.dense_steps else 1
+        step += max(1, step // ROWS_AN_E_FOLD) if step >= DENSE_STEPS else 1
 
 
 def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Tensor) -> Iterator[dict]:
@@ -215,66 +182,6 @@ def summarize(model: torch.nn.Module, start: Params, end: Params, training_set: 
         "class_counts": training_set.labels.bincount(minlength=len(training_set.classes)).tolist(),
         "seconds": round(seconds, 3),
     }
-
-
-class Momentum:
-    """SGD with momentum and weight decay, as `torch.optim.SGD`, with each run's own settings along the stack."""
-
-    def __init__(self, params: Params, configs: Sequence[RunConfig]):
-        self.settings = _settings(params, configs, "lr", "momentum", "weight_decay")
-        self.velocity = [torch.zeros_like(value) for value in params.values()]
-
-    @torch.no_grad()
-    def __call__(self, params: Params, gradients: Sequence[torch.Tensor], of_lr: float = 1.0) -> None:
-        for value, gradient, velocity in zip(params.values(), gradients, self.velocity, strict=True):
-            lr, momentum, decay = (_along(setting, value) for setting in self.settings)
-            velocity.mul_(momentum).add_(gradient).addcmul_(value, decay)
-            value.addcmul_(velocity, lr, value=-of_lr)
-
-    def keep(self, runs: list[int]) -> None:
-        """Go on with these runs of the stack only."""
-        self.settings = [setting[runs] for setting in self.settings]
-        self.velocity = [velocity[runs] for velocity in self.velocity]
-
-
-class Adam:
-    """Adam with weight decay added to the gradient, as `torch.optim.Adam`, with each run's own settings."""
-
-    betas, epsilon = (0.9, 0.999), 1e-8
-
-    def __init__(self, params: Params, configs: Sequence[RunConfig]):
-        self.settings = _settings(params, configs, "lr", "weight_decay")
-        self.means = [torch.zeros_like(value) for value in params.values()]
-        self.squares = [torch.zeros_like(value) for value in params.values()]
-        self.steps = 0
-
-    @torch.no_grad()
-    def __call__(self, params: Params, gradients: Sequence[torch.Tensor], of_lr: float = 1.0) -> None:
-        self.steps += 1
-        unbias_mean, unbias_square = (1 - beta**self.steps for beta in self.betas)
-        for value, gradient, mean, square in zip(params.values(), gradients, self.means, self.squares, strict=True):
-            lr, decay = (_along(setting, value) for setting in self.settings)
-            gradient = gradient.addcmul(value, decay)
-            mean.lerp_(gradient, 1 - self.betas[0])
-            square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
-            scale = (square / unbias_square).sqrt_().add_(self.epsilon)
-            value.addcdiv_(mean * lr, scale, value=-of_lr / unbias_mean)
-
-    def keep(self, runs: list[int]) -> None:
-        """Go on with these runs of the stack only."""
-        self.settings = [setting[runs] for setting in self.settings]
-        self.means = [mean[runs] for mean in self.means]
-        self.squares = [square[runs] for square in self.squares]
-
-
-def _settings(params: Params, configs: Sequence[RunConfig], *names: str) -> list[torch.Tensor]:
-    like = next(iter(params.values()))
-    return [like.new_tensor([getattr(config, name) for config in configs]) for name in names]
-
-
-def _along(setting: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """A setting (stack,) in the shape that multiplies `value` (stack, …)."""
-    return setting.view(-1, *[1] * (value.ndim - 1))
 
 
 def _norm(tensors) -> float:

@@ -121,7 +121,7 @@ BAD = [
     (["--section", "5", "-p", "bias=[some]"], "unknown bias 'some'; known: none, output, all"),
     (["--section", "5", "-p", "paths=[curved]"], "unknown path 'curved'; known: linear, homogeneous"),
     (["--section", "1", "-p", "dataset=mnist"], "mnist.npz is not there; 'make data' fetches it"),
-    (["--section", "1", "-p", "deep_depth=0"], "depth=0 is not allowed; allowed: from 1 to 1000"),
+    (["--section", "1", "-p", "deep={depth: 0}"], "depth=0 is not allowed; allowed: from 1 to 1000"),
 ]
 
 
