@@ -71,7 +71,11 @@ def run_key(config: RunConfig) -> dict:
     """All that determines a run: its config, and the version of each mechanism that makes it."""
     return {
         "config": config.key(),
-        "versions": {"data": data.VERSION, "initialization": models.VERSION, "training": training.VERSION},
+        "versions": {
+            "data": data.VERSION,
+            "initialization": models.VERSION,
+            "training": training.VERSIONS[config.model],
+        },
     }
 
 

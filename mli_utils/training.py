@@ -20,8 +20,8 @@ from mli_utils.metrics import FITTED_ERROR
 from mli_utils.models import Params
 from mli_utils.optimizers import OPTIMIZERS, SCHEDULES
 
-VERSION = 2  # raise when the same config comes to give another θ(T), history or summary
-
+# Of each model; raise when the same config comes to give another θ(T), history or summary.
+VERSIONS = {"fcn": 2, "vgg16": 1, "resnet18": 1}
 
 # A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
 # ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.

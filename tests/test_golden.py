@@ -27,7 +27,7 @@ def numbers() -> dict:
         "versions": {
             "data": data.VERSION,
             "initialization": models.VERSION,
-            "training": training.VERSION,
+            "training": training.VERSIONS,
             "interpolation": interpolation.VERSION,
         },
         "pixels": data.load("digits").images[::100].double().sum((1, 2, 3)).tolist(),
