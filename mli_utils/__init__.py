@@ -6,13 +6,23 @@ Names are imported when first used, so the command line need not load torch to s
 import importlib
 
 HOMES = {
-    "claims": ["score"],
+    "claims": ["score", "span"],
     "config": ["InputError", "MLIError", "RunConfig", "grid"],
     "figures": ["glue", "show", "show_table"],
     "interactive": ["show_interactive"],
     "landscape": ["predict", "square"],
     "ledger_plots": ["ledger_figure", "show_ledger"],
-    "metrics": ["bootstrap", "interval", "intervals", "learned_at", "monotonicity_gap", "plateau"],
+    "metrics": [
+        "at_most",
+        "bootstrap",
+        "interval",
+        "intervals",
+        "learned_at",
+        "mean_and_interval",
+        "monotonicity_gap",
+        "only_fitted",
+        "plateau",
+    ],
     "order": ["class_order", "order_correlations", "plateau_predictions", "predicted_as"],
     "plots": [
         "curve_figure",

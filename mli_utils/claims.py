@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -189,13 +189,14 @@ def record(profile: str) -> list[dict] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def span(entry: dict) -> str:
-    """A value and its interval in words, `0.41 (0.35 to 0.47)`; a dash where there is no value."""
-    value, low, high = (entry[key] for key in ("value", "low", "high"))
+def span(row: Mapping, form: str = ".2f") -> str:
+    """A `value` (or `mean`) and its interval from `low` to `high` in words, `0.41 (0.35 to 0.47)`; a dash where there
+    is none."""
+    value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):
         return "–"
-    interval = "" if low is None or math.isnan(low) else f" ({low:.3g} to {high:.3g})"
-    return f"{value:.3g}{interval}".replace("-", "−")
+    interval = "" if low is None or math.isnan(low) else f" ({low:{form}} to {high:{form}})"
+    return f"{value:{form}}{interval}".replace("-", "−")
 
 
 def score(given: Iterable[str]) -> str:
@@ -236,11 +237,11 @@ def report(profile: str, found: list[dict]) -> str:
     known = {entry["id"]: entry for entry in record(profile) or []}
     rows, agreeing = [("claim", "value", "verdict", *(("record", "", "") if known else ()))], 0
     for entry in found:
-        row = (entry["id"], span(entry), entry["verdict"])
+        row = (entry["id"], span(entry, ".3g"), entry["verdict"])
         if other := known.get(entry["id"]):
             compared = agreement(entry, other)
             agreeing += compared == "agrees"
-            row += (span(other), other["verdict"], compared)
+            row += (span(other, ".3g"), other["verdict"], compared)
         elif known:
             row += ("–", "not in it", "")
         rows.append(row)

@@ -32,7 +32,7 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
         frame = sweep.curve_frame(run, body, np.repeat(points, len(points)))
         frame["alpha_bias"] = np.tile(points, len(points))
         frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return sweep.together(frames, "alpha_weights", "alpha_bias", "loss", "error")
 
 
 def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
             frame = sweep.curve_frame(run, kept, points, start="zero" if name == "closed form" else "own", path=name)
             alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
             frames.append(frame.assign(gain=gains[name], alignment=alignment))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return sweep.together(frames, "start", "path", *sweep.ALONG_CURVES, "gain", "alignment")
 
 
 def _each(

@@ -103,7 +103,7 @@ def _row(row: dict) -> str:
     cells = (
         f"{row['statement']} ({source})",
         f"{row['quantity']}: {row['predicate']}",
-        claims.span(row),
+        claims.span(row, ".3g"),
         count if row["n"] else "–",
         f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`",
         at or "–",

@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 
 from mli_utils.config import DATASETS, FIELDS, InputError
 
+ALONG = ("alpha", "alpha_weights", "alpha_bias")  # columns that say where on a path or square a row is
 FITTED_ERROR = 0.01  # a run that gets more of its training set wrong than this is no minimizer
 
 
@@ -105,6 +106,25 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "error_plateau", "loss_plateau", "bump"])
 
 
+def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same rows, with what was measured blanked (NaN) where the run did not fit.
+
+    So a group of runs keeps its place in tables and figures when none of them fitted.
+
+    Parameters
+    ----------
+    frame : with a column `status`, as `mli_utils.interpolate`, `mli_utils.square` and `mli_utils.table` return it
+    """
+    kept = (*FIELDS, *ALONG, "label")
+    measured = [name for name in frame.select_dtypes("number") if name not in kept]
+    return frame.assign(**{name: frame[name].where(frame.status == "fitted") for name in measured})
+
+
+def at_most(values: pd.Series, bound: float) -> pd.Series:
+    """1.0 where a value is at most the bound, 0.0 where it is more, NaN where there is none."""
+    return (values <= bound).astype(float).where(values.notna())
+
+
 def learned_at(history: pd.DataFrame) -> pd.Series:
     """The first optimizer step from which each class's training error stays under 50 %; NaN where it never does.
 
@@ -146,8 +166,9 @@ def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.Dat
     return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n"])
 
 
-def mean_and_interval(values: pd.Series) -> dict:
+def mean_and_interval(values: Iterable[float]) -> dict:
     """`interval`, and how many values it is over, as a dict of `mean`, `low`, `high`, `n`."""
+    values = np.asarray(values, float)
     mean, low, high = interval(values)
     return {"mean": mean, "low": low, "high": high, "n": int(np.isfinite(values).sum())}
 

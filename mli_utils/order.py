@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from mli_utils import metrics
+from mli_utils import metrics, sweep
 from mli_utils.config import InputError
 from mli_utils.sweep import Run
 
@@ -48,7 +48,7 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
                 }
             )
         )
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return sweep.together(frames, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
 
 
 def order_correlations(classes: pd.DataFrame) -> pd.Series:
@@ -57,10 +57,11 @@ def order_correlations(classes: pd.DataFrame) -> pd.Series:
     Classes that are never learned are left out; NaN where fewer than two steps are left to tell apart.
     """
 
-    def tau(of_run):
-        return kendalltau(of_run.learned_at, of_run.output_bias, nan_policy="omit").statistic
-
-    return classes.groupby("run")[["learned_at", "output_bias"]].apply(tau).rename("tau")
+    taus = {
+        run: kendalltau(of_run.learned_at, of_run.output_bias, nan_policy="omit").statistic
+        for run, of_run in classes.groupby("run")
+    }
+    return pd.Series(taus, name="tau", dtype=float).rename_axis("run")
 
 
 def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -100,7 +101,8 @@ def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: 
                 "as_guess": on_plateau[guess].mean(),
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["run", "seed", "error_plateau", "largest", "last", "guess", "as_largest", "as_guess"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def predicted_as(predictions: pd.DataFrame, classes: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +113,7 @@ def predicted_as(predictions: pd.DataFrame, classes: pd.DataFrame, curves: pd.Da
     Tidy frame of `run`, `alpha`, `class`, `share`; `class` says which: that with the largest output bias, that which
     the untrained network guesses, that with the smallest output bias
     """
-    frames = []
+    frames = [pd.DataFrame(columns=["run", "alpha", "class", "share"])]
     for (run, of_run), row in zip(classes.groupby("run"), predictions.itertuples(), strict=True):
         fields = of_run.iloc[0][list(metrics.FIELDS)]
         curve = curves[(curves[list(metrics.FIELDS)] == fields).all(axis=1)]

@@ -12,10 +12,13 @@ import torch
 from tqdm import tqdm
 
 from mli_utils import data, interpolation, models, provenance, settings, training
-from mli_utils.config import MODELS, InputError, MLIError, RunConfig, choose
+from mli_utils.config import FIELDS, MODELS, InputError, MLIError, RunConfig, choose
 from mli_utils.models import Params
 from mli_utils.store import Store, address
 
+OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
+ALONG_CURVES = ("alpha", "loss", "error")
+BY_CLASS = ("label", "class_error", "predicted_share")
 GROUP_SIZE = 32  # runs trained together at most
 
 
@@ -155,7 +158,15 @@ def interpolate(
         curve_frame(run, body, points, by_class, start=start, statistics=statistics, path=name)
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
     ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return together(frames, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
+
+
+def together(frames: Iterable[pd.DataFrame], *columns: str) -> pd.DataFrame:
+    """Frames of runs, one below the other; of none, an empty one with the runs' fields, `status` and these columns."""
+    frames = list(frames)
+    if frames:
+        return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(columns=[*FIELDS, "status", *columns])
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -166,7 +177,7 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
         bias = summary.pop("output_bias")
         del summary["class_counts"]
         rows.append({**asdict(run.config), **summary, "bias_gap": max(bias) - min(bias) if bias else math.nan})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FIELDS, "status", *OUTCOMES])
 
 
 def _names(paths) -> list:

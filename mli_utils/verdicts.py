@@ -73,7 +73,7 @@ def judge(measured: Mapping | Callable[[float], Mapping], runs: Iterable = ()) -
         {
             "claim": claim.statement,
             "asked": str(claim.predicate),
-            "value": claims.span(of_claim),
+            "value": claims.span(of_claim, ".3g"),
             "n": of_claim["n"],
             "verdict": of_claim["verdict"],
             **{f"at τ = {tolerance}": said for tolerance, said in of_claim["tolerances"].items()},
@@ -197,4 +197,4 @@ def _sentence(claim: Claim, row: Mapping) -> str:
         return f"{asked}; nothing was measured under profile {settings.profile()}."
     few = f", and {claims.FEWEST} are needed" if claim.over != "exact" and row["n"] < claims.FEWEST else ""
     over = "" if claim.over == "exact" else f" over {row['n']} {'value' if row['n'] == 1 else 'values'}{few}"
-    return f"{asked}; found: {claims.span(row)}{over}. {claim.remark}".strip()
+    return f"{asked}; found: {claims.span(row, '.3g')}{over}. {claim.remark}".strip()

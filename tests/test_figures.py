@@ -60,12 +60,14 @@ def test_a_figure_without_words_is_refused(change, said, tmp_path):
     assert not (tmp_path / "figures").exists()
 
 
-def test_figures_of_nothing_or_of_columns_that_are_not_there_are_refused(small_config):
+def test_figures_of_nothing_say_so_and_columns_that_are_not_there_are_refused(small_config):
     curves = mli.interpolate(mli.train(small_config), alphas=3)
     with pytest.raises(mli.InputError, match="no column optimiser to draw; the frame has dataset"):
         mli.curve_figure(curves, hue="optimiser")
-    with pytest.raises(mli.InputError, match="nothing to draw"):
-        mli.curve_figure(curves[curves.status == "none such"])
+    for nothing in (curves[curves.status == "none such"], mli.only_fitted(curves.assign(status="unfitted"))):
+        figure = mli.curve_figure(nothing)
+        assert figure.axes[0].texts[0].get_text() == "nothing to draw: no run fitted"
+        plt.close(figure)
 
 
 def test_chance_is_drawn_where_it_is(small_config):

@@ -118,3 +118,15 @@ def test_bootstrap_of_pairs_resamples_pairs():
     x = np.arange(30.0)
     found = mli.bootstrap(x, 2 * x + 1, statistic=lambda x, y: np.corrcoef(x, y)[0, 1])
     assert found["mean"] == pytest.approx(1) and found["low"] == pytest.approx(1)
+
+
+def test_only_fitted_blanks_what_was_measured_and_keeps_the_rows():
+    frame = pd.DataFrame({"status": ["fitted", "unfitted"], "seed": [0, 1], "alpha": [0.5, 0.5], "loss": [1.0, 2.0]})
+    kept = metrics.only_fitted(frame)
+    assert kept.seed.tolist() == [0, 1] and kept.alpha.tolist() == [0.5, 0.5]
+    assert kept.loss[0] == 1.0 and np.isnan(kept.loss[1]) and frame.loss[1] == 2.0
+
+
+def test_at_most_leaves_unknown_what_is_not_known():
+    said = metrics.at_most(pd.Series([0.0, 0.5, np.nan]), 0.1)
+    assert said[:2].tolist() == [1.0, 0.0] and np.isnan(said[2])

@@ -1,0 +1,65 @@
+"""Pages stand where runs do not fit: tables keep their rows, figures say what is missing, claims are undecided."""
+
+import warnings
+
+import nbformat
+import pytest
+import yaml
+from conftest import PROJECT, copy_project
+
+from mli_utils import contents, figures, training, verdicts
+
+TRAINING = [path.stem for path in sorted((PROJECT / "notebooks").glob("*.ipynb")) if "mli.train" in path.read_text()]
+QUICK = {"epochs": 1, "n_train": 30, "seeds": 3}
+
+
+def run_cells(section):
+    """A notebook's code, in this process, with smoke's parameters and hardly any training; its variables."""
+    given = yaml.safe_load((PROJECT / "profiles" / "smoke.yml").read_text())[section]
+    given |= {name: QUICK[name] for name in QUICK.keys() & given.keys()}
+    given |= {name: value | {"epochs": 1} for name, value in given.items() if name in ("vgg", "resnet")}
+    variables = {}
+    for cell in nbformat.read(contents.source(section), as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, variables)
+            if "parameters" in cell.metadata.get("tags", []):
+                variables |= given
+    return variables
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """Run a section's cells; what they judged of its claims."""
+    monkeypatch.setenv("MLI_ROOT", str(copy_project(tmp_path / "root")))
+    tables = []
+    monkeypatch.setattr(figures, "show_table", lambda frame, *_, metadata=None, **__: tables.append((frame, metadata)))
+
+    def run(section):
+        monkeypatch.setenv("MLI_SECTION", section)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # means over nothing
+            run_cells(section)
+        return {claim["id"]: claim for _, said in tables if said for claim in said["mli"]["claims"]}
+
+    return run
+
+
+@pytest.mark.parametrize("section", TRAINING)
+def test_where_nothing_fits(section, judged, monkeypatch):
+    monkeypatch.setattr(training, "FITTED_ERROR", -1.0)
+    found = judged(section)
+    assert found and all(claim["verdict"] == "undecided" and claim["n"] == 0 for claim in found.values())
+    assert all(claim["left_out"] for claim in found.values())
+
+
+@pytest.mark.parametrize("section", TRAINING)
+def test_where_few_fit(section, judged, monkeypatch):
+    whole = training.summarize
+
+    def only_some(model, start, end, training_set, seconds):
+        summary = whole(model, start, end, training_set, seconds)
+        return {**summary, "status": "unfitted" if summary["output_bias"] is None else "fitted"}
+
+    monkeypatch.setattr(training, "summarize", only_some)
+    found = judged(section)
+    assert found and all(claim["verdict"] in verdicts.claims.VERDICTS for claim in found.values())
