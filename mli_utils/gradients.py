@@ -5,14 +5,13 @@ factor `keep`; it leaves keep · into + ∂loss/∂params in `into`, the loss be
 the momentum as `keep` and the velocity as `into`, a layer's weight gradient is never written anywhere else.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
-from mli_utils import models
+from mli_utils import models, stacks
 from mli_utils.models import Params
 
 threshold_backward = torch.ops.aten.threshold_backward  # of a ReLU at 0: zero where the signal is
@@ -46,40 +45,40 @@ class ByHand:
     """
 
     def __init__(self):
-        self.buffers = {}
+        self.scratch = stacks.Scratch()
 
     @torch.no_grad()
     def __call__(self, params, images, labels, into, keep):
         into = dict(zip(params, into, strict=True))
-        depth = sum(name.endswith("weight") for name in params)
+        layers = stacks.layers(params)
         signals = [images.flatten(2)]  # what enters each layer, then the logits: (stack, samples, units)
-        for i in range(depth):
-            weight, bias = params[f"layers.{i}.weight"], params.get(f"layers.{i}.bias")
-            out = self._buffer(i, signals[i], weight.shape[1])
-            if bias is None:
-                torch.bmm(signals[i], weight.mT, out=out)
-            else:
-                torch.baddbmm(bias.unsqueeze(1), signals[i], weight.mT, out=out)
-            signals.append(out.relu_() if i < depth - 1 else out)
-        logits = signals.pop()
-        errors = (logits.softmax(-1) - one_hot(labels, logits.shape[-1])) / labels.shape[1]  # ∂loss/∂logits
-        for i in reversed(range(depth)):
+        for i, (weight, bias) in enumerate(layers):
+            out = self.scratch(i, weight, *signals[i].shape[:2], weight.shape[1])
+            stacks.affine(signals[i], weight, bias, out)
+            signals.append(out.relu_() if i < len(layers) - 1 else out)
+        errors = _logit_errors(signals.pop(), labels)
+        for i in reversed(range(len(layers))):
             weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
-            if i < depth - 1:
+            if i < len(layers) - 1:
                 into[weight].baddbmm_(errors.mT, signals[i], beta=keep)
             else:  # the other way round: its bits would depend on the size of the stack, narrow as the logits are
                 into[weight].mT.baddbmm_(signals[i].mT, errors, beta=keep)
             if bias in into:
                 into[bias].mul_(keep).add_(errors.sum(1)) if keep else torch.sum(errors, 1, out=into[bias])
             if i:
-                below = self._buffer(("error", i % 2), errors, params[weight].shape[2])
+                below = self.scratch(("error", i % 2), errors, *signals[i].shape)
                 torch.bmm(errors, params[weight], out=below)
                 errors = threshold_backward.grad_input(below, signals[i], 0, grad_input=below)
 
-    def _buffer(self, name, like: torch.Tensor, units: int) -> torch.Tensor:
-        """Memory of one's own for (stack, samples, units), the first two as in `like`."""
-        shape = (*like.shape[:2], units)
-        size = math.prod(shape)
-        if name not in self.buffers or len(self.buffers[name]) < size:
-            self.buffers[name] = like.new_empty(size)
-        return self.buffers[name][:size].view(shape)
+
+def _logit_errors(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """∂loss/∂logits, (stack, samples, classes).
+
+    Classes come before samples in memory while they are summed over: along so short a row softmax takes ten times as
+    long. It is written out, since the bits of PyTorch's own would depend on the size of the stack.
+    """
+    errors = logits.mT.contiguous()
+    errors.sub_(errors.amax(1, keepdim=True)).exp_()
+    errors.div_(errors.sum(1, keepdim=True))
+    errors.scatter_add_(1, labels.unsqueeze(1), errors.new_full((1, 1, 1), -1).expand(len(labels), 1, labels.shape[1]))
+    return errors.mT.contiguous().div_(labels.shape[1])

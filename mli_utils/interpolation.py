@@ -3,20 +3,22 @@
 A path gives each group of parameters a schedule c(α), and θ(α) = (1 − c(α)) θ(0) + c(α) θ(T) within the group.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from mli_utils import batchnorm, models
+from mli_utils import batchnorm, models, stacks
 from mli_utils.config import InputError, choose
 from mli_utils.data import ImageSet
 from mli_utils.models import GROUPS, Params
 
-VERSION = 1  # raise when the same endpoints come to give another curve
-POINTS_AT_ONCE = 16  # networks evaluated together; their activations stay near the cache
+VERSION = 2  # raise when the same endpoints come to give another curve
+# Numbers in what a layer makes of the images that are evaluated at once: near the cache on a CPU, many on a GPU.
+MEMORY = {"cpu": 2**20, "cuda": 2**26}
+DIGITS = 6  # of mean logits
 
 # c(α) for a bias of weight layer ℓ. `homogeneous` keeps a bias in step with the signal that weights scaled by α
 # bring to its layer, so that from θ(0) = 0 the logits are α^depth z(θ(T)).
@@ -121,52 +123,80 @@ def mix(start: torch.Tensor, end: torch.Tensor, share: np.ndarray | float) -> to
 def curve(
     model: nn.Module, start: Params, end: Params, alphas, path, images: ImageSet, statistics: str = "recomputed"
 ) -> dict[str, np.ndarray]:
-    """Loss and errors at every α, over all of `images`: `models.evaluate`'s dict as NumPy arrays.
+    """Loss, errors and mean logits at every α, over all of `images`: `models.evaluate`'s dict as NumPy arrays.
 
     Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`).
     """
     points = alpha_grid(alphas)
-    stacks = (interpolate_parameters(model, start, end, some, path) for some in _chunks(points, model))
+    of_weights = SCHEDULES[schedules(path)["weights"]](points, 1)
+
+    def at(some):
+        return interpolate_parameters(model, start, end, points[some], path), of_weights[some]
+
     if statistics == "recomputed" or not batchnorm.has_batch_norm(model):
-        return _evaluate(model, stacks, images, next(iter(start.values())).device)
+        return _evaluate(model, start, end, at, len(points), images)
     pixels = images.images.to(next(iter(start.values())).device)
     at_start, at_end = (models.statistics(model, ends, pixels) for ends in (start, end))
     shares = points if statistics == "interpolated" else np.ones_like(points)
-    mixed = ({name: mix(at_start[name], at_end[name], share) for name in at_end} for share in shares.tolist())
-    return _evaluate(model, stacks, images, pixels.device, mixed)
+
+    def normalised_by(some):
+        return {name: mix(at_start[name], at_end[name], shares[some].item()) for name in at_end}
+
+    return _evaluate(model, start, end, at, len(points), images, normalised_by)
 
 
 def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
-    """Loss and errors where weights are at one α and biases at another, over all of `images`.
+    """Loss, errors and mean logits where weights are at one α and biases at another, over all of `images`.
 
     Returns
     -------
     `models.evaluate`'s dict as NumPy arrays over all pairs (α_weights, α_bias), the latter varying fastest
     """
     points = alpha_grid(alphas)
-    pairs = np.stack(np.meshgrid(points, points, indexing="ij"), -1).reshape(-1, 2)
+    of_weights, of_biases = np.stack(np.meshgrid(points, points, indexing="ij")).reshape(2, -1)
     groups = models.parameter_groups(model)
-    stacks = (
-        {
-            name: mix(start[name], end[name], some[:, 0 if group.name == "weights" else 1])
-            for name, group in groups.items()
-        }
-        for some in _chunks(pairs, model)
-    )
-    return _evaluate(model, stacks, images, next(iter(start.values())).device)
+
+    def at(some):
+        shares = {name: (of_weights if group.name == "weights" else of_biases)[some] for name, group in groups.items()}
+        return {name: mix(start[name], end[name], share) for name, share in shares.items()}, of_weights[some]
+
+    return _evaluate(model, start, end, at, len(of_weights), images)
 
 
-def _chunks(points: np.ndarray, model: nn.Module) -> list[np.ndarray]:
-    """The points in parts that are evaluated together; one by one for convolutional networks."""
-    at_once = POINTS_AT_ONCE if isinstance(model, models.FCN) else 1
-    return np.array_split(points, max(1, round(len(points) / at_once)))
+def chunks(number: int, model: nn.Module, device: torch.device) -> list[np.ndarray]:
+    """The numbers of the points of a curve, in parts that are evaluated together: as many as fit `MEMORY`, one by one
+    for convolutional networks."""
+    if not isinstance(model, models.FCN):
+        return np.array_split(np.arange(number), number)
+    of_one = models.SAMPLES_AT_ONCE * max(layer.out_features for layer in model.layers)
+    at_once = max(1, MEMORY[device.type] // of_one)
+    return np.array_split(np.arange(number), math.ceil(number / at_once))
 
 
 def _evaluate(
-    model: nn.Module, stacks: Iterable[Params], images: ImageSet, device, statistics: Iterable = itertools.repeat(None)
+    model: nn.Module,
+    start: Params,
+    end: Params,
+    at: Callable[[np.ndarray], tuple[Params, np.ndarray]],
+    number: int,
+    images: ImageSet,
+    statistics: Callable = lambda some: None,
 ) -> dict[str, np.ndarray]:
+    """`models.evaluate` at `number` points; `at` returns the parameters of some, and their first weights' shares.
+
+    The first layer sees the same images at every point, and its weights lie on a line: two products make all of them.
+    """
+    device = next(iter(start.values())).device
     pixels, labels = images.images.to(device), images.labels.to(device)
+    parts = []
     with models.plain_float32():
-        each = zip(stacks, statistics, strict=False)
-        parts = [models.evaluate(model, params, pixels, labels, of) for params, of in each]
-    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+        line = None
+        if isinstance(model, models.FCN):
+            ends = [stacks.first_product(side, pixels) for side in (start, end)]
+        for some in chunks(number, model, device):
+            params, share = at(some)
+            if isinstance(model, models.FCN):
+                line = stacks.Line(*ends, torch.tensor(share, dtype=pixels.dtype, device=device))
+            parts.append(models.evaluate(model, params, pixels, labels, statistics(some), line))
+    found = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    return {**found, "mean_logits": np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"))(found["mean_logits"])}

@@ -103,7 +103,8 @@ def _predictions(model, start, end, points, images) -> dict[str, np.ndarray]:
     signal -= signal.mean(1, keepdim=True)  # a shift of all logits changes nothing
     apart = signal - signal.mean(0)  # what tells images apart
     total, sums = [], {name: [] for name in PREDICTIONS}
-    for some in np.array_split(points, max(1, len(points) // interpolation.POINTS_AT_ONCE)):
+    for chosen in interpolation.chunks(len(points), model, device):
+        some = points[chosen]
         there = models.logits(model, interpolation.interpolate_parameters(model, *free, some), pixels).double()
         there -= there.mean(-1, keepdim=True)
         shift = there.mean(1, keepdim=True)

@@ -26,12 +26,14 @@ def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tenso
     -------
     dict of `loss` (stack,) float64, the summed cross-entropy in nats; `wrong` (stack, classes) integers, the
     samples of each class that are misclassified; `predicted` (stack, classes) integers, how often each class
-    is predicted. Of equal largest logits the first class is the prediction.
+    is predicted; `logits` (stack, classes) float64, their sums. Of equal largest logits the first class is the
+    prediction.
     """
     stack, _, classes = logits.shape
     labels = labels.expand(logits.shape[:2])
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    prediction = logits.argmax(-1)
+    by_class = logits.mT.contiguous()  # so reductions over the few classes run along the many samples
+    losses = torch.nn.functional.cross_entropy(by_class, labels, reduction="none")
+    prediction = by_class.max(1).indices
     offset = classes * torch.arange(stack, device=logits.device).unsqueeze(1)
 
     def count(of_class, chosen=None):
@@ -39,9 +41,10 @@ def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tenso
         return torch.bincount((cells if chosen is None else cells[chosen]).flatten(), minlength=stack * classes)
 
     return {
-        "loss": losses.view(stack, -1).double().sum(1),
+        "loss": losses.sum(1, dtype=torch.float64),
         "wrong": count(labels, prediction != labels).view(stack, classes),
         "predicted": count(prediction).view(stack, classes),
+        "logits": by_class.sum(2, dtype=torch.float64),
     }
 
 

@@ -13,17 +13,16 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from mli_utils import batchnorm, metrics
+from mli_utils import batchnorm, metrics, stacks
 from mli_utils.batchnorm import Statistics
 from mli_utils.config import DATASETS, InputError, RunConfig
+from mli_utils.stacks import Params
 
 VERSION = 1  # raise when the same config comes to give another θ(0)
 SAMPLES_AT_ONCE = 1000  # of an evaluation; a constant, so that results do not depend on the stack
 CONV_SAMPLES_AT_ONCE = 250  # the same of convolutional networks, whose activations are larger
 
 GROUPS = ("weights", "hidden_biases", "output_bias", "normalization")
-
-Params = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class FCN(nn.Module):
             StackedLinear(sizes[i], sizes[i + 1], bias=bias == "all" or (bias == "output" and i == depth - 1))
             for i in range(depth)
         )
+        self.scratch = stacks.Scratch()  # for evaluations
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         hidden = images.flatten(-3)
@@ -214,31 +214,42 @@ def logits(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, params: Params, images: torch.Tensor, labels: torch.Tensor, statistics: Statistics | None = None
+    model: nn.Module,
+    params: Params,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    statistics: Statistics | None = None,
+    line: stacks.Line | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Loss and errors over all images, at stacked parameters, in float32.
+    """Loss, errors and mean logits over all images, at stacked parameters, in float32.
 
     Parameters
     ----------
     statistics : what networks with batch norm normalise by; None: by those of `images` at `params`, exactly
+    line : of fully-connected networks, the first layer's products at the ends of a line on which `params` lie
 
     Returns
     -------
     dict of `loss` (stack,) float64, the mean cross-entropy in nats; `wrong` and `predicted` (stack, classes)
-    integers, how many images of each class are misclassified and how many are predicted as each class.
+    integers, how many images of each class are misclassified and how many are predicted as each class; `mean_logits`
+    (stack, classes) float64.
     Where the loss is not finite the counts mean nothing.
     """
     at_once = SAMPLES_AT_ONCE if isinstance(model, FCN) else CONV_SAMPLES_AT_ONCE
-    if statistics is None and batchnorm.has_batch_norm(model):
+    parts = [slice(first, first + at_once) for first in range(0, len(labels), at_once)]
+    if isinstance(model, FCN):
+        outputs = (stacks.logits(params, images, model.scratch, part, line) for part in parts)
+    elif statistics is None and batchnorm.has_batch_norm(model):
         whole = [batchnorm.whole_set(model, one, lay_out(model, images))[0] for one in unstack(params)]
         outputs = torch.stack(whole).split(at_once, dim=1)
     else:
-        outputs = (logits(model, params, part, statistics) for part in images.split(at_once))
+        outputs = (logits(model, params, images[part], statistics) for part in parts)
     total = None
-    for output, answers in zip(outputs, labels.split(at_once), strict=True):
-        sums = metrics.anatomy(output, answers)
+    for output, part in zip(outputs, parts, strict=True):
+        sums = metrics.anatomy(output, labels[part])
         total = sums if total is None else {name: total[name] + sums[name] for name in sums}
-    return {**total, "loss": total["loss"] / len(labels)}
+    loss, mean = (total.pop(name) / len(labels) for name in ("loss", "logits"))
+    return {**total, "loss": loss, "mean_logits": mean}
 
 
 @torch.no_grad()

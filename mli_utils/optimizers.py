@@ -18,6 +18,7 @@ class Momentum:
 
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
+        self.decays = bool(self.decay.any())
         self.momentum, self.longest = _shared(configs, "momentum"), _shared(configs, "clip")
         self.velocity = _zeros(params)
         self.gradients = _zeros(params) if self.longest else None
@@ -32,7 +33,7 @@ class Momentum:
         else:
             gradient(self.velocity, self.momentum)
         for value, velocity in zip(params.values(), self.velocity, strict=True):
-            if self.decay.any():
+            if self.decays:
                 velocity.addcmul_(value, _along(self.decay, value))
             value.addcmul_(velocity, _along(self.rate, value), value=-of_lr)
 
@@ -50,6 +51,7 @@ class Adam:
 
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
+        self.decays = bool(self.decay.any())
         self.longest = _shared(configs, "clip")
         self.gradients, self.means, self.squares = _zeros(params), _zeros(params), _zeros(params)
         self.steps = 0
@@ -62,7 +64,7 @@ class Adam:
         self.steps += 1
         unbias_mean, unbias_square = (1 - beta**self.steps for beta in self.betas)
         for value, slope, mean, square in zip(params.values(), self.gradients, self.means, self.squares, strict=True):
-            if self.decay.any():
+            if self.decays:
                 slope.addcmul_(value, _along(self.decay, value))
             mean.lerp_(slope, 1 - self.betas[0])
             square.mul_(self.betas[1]).addcmul_(slope, slope, value=1 - self.betas[1])

@@ -18,7 +18,7 @@ from mli_utils.store import Store, address
 
 OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
 ALONG_CURVES = ("alpha", "loss", "error")
-BY_CLASS = ("label", "class_error", "predicted_share")
+BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
 GROUP_SIZE = 32  # runs trained together at most
 
 
@@ -121,7 +121,7 @@ def interpolate(
     paths : names in `interpolation.PATHS`, or {name: {group: schedule}} for paths of your own
     alphas : how many equally spaced points from 0 to 1, or the points
     by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
-        wrong) and `predicted_share` (the fraction of all images that are predicted as it) added
+        wrong), `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added
     start : `own`, the run's θ(0), or `zero`, the origin in its place
     statistics : what batch norm normalises by at θ(α), as `interpolation.STATISTICS` says; without it, nothing
 
@@ -327,6 +327,7 @@ def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False
         values["label"] = np.tile(np.arange(classes), len(points))
         values["class_error"] = (wrong / run.summary["class_counts"] * broken).ravel()
         values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
+        values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
     return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
 
 

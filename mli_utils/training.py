@@ -21,7 +21,7 @@ from mli_utils.models import Params
 from mli_utils.optimizers import OPTIMIZERS, SCHEDULES
 
 # Of each model; raise when the same config comes to give another θ(T), history or summary.
-VERSIONS = {"fcn": 2, "vgg16": 1, "resnet18": 1}
+VERSIONS = {"fcn": 3, "vgg16": 2, "resnet18": 2}
 
 # A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
 # ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
