@@ -40,11 +40,22 @@ def make_book(asked: argparse.Namespace) -> None:
     profile = asked.profile or settings.asked_profile()
     if not profile:
         profile = publish.best_record() if asked.command == "book" else settings.profile()
-    reproduce.run(jobs.plan(profile, asked.section, asked.changes), asked.jobs)
+    planned = jobs.plan(profile, asked.section, asked.changes)
+    if asked.command == "reproduce" and (address := settings.scheduler()):
+        _check_cluster(address)
+    reproduce.run(planned, asked.jobs)
     found = claims.write(profile)
     print(f"the book: {publish.render()}")
     if asked.command == "reproduce":
         print(f"\n{claims.report(profile, found)}")
+
+
+def _check_cluster(address: str) -> None:
+    """Say what is wrong with a cluster before anything runs."""
+    from mli_utils import cluster
+
+    with cluster.connected(address):
+        pass
 
 
 def make_record(asked: argparse.Namespace) -> None:

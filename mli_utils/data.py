@@ -152,9 +152,19 @@ def _download(name: str, folder: Path) -> dict[str, np.ndarray]:
     return {**arrays, "classes": np.array(classes)}
 
 
-def _read(archive: Path, name: str) -> dict[str, np.ndarray]:
+def check_there(name: str) -> None:
+    """Raise DataError where the archive of an image set is missing."""
+    if name in DOWNLOADED:
+        _check_there(settings.data_dir() / f"{name}.npz")
+
+
+def _check_there(archive: Path) -> None:
     if not archive.exists():
         raise DataError(f"{archive} is not there; 'make data' fetches it, or set MLI_DATA_DIR to where it is")
+
+
+def _read(archive: Path, name: str) -> dict[str, np.ndarray]:
+    _check_there(archive)
     try:
         with archive.open("rb") as file, np.load(file, allow_pickle=False) as packed:
             arrays = dict(packed)

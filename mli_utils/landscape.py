@@ -3,7 +3,8 @@
 The book's section 03 needs both.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -73,28 +74,22 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
     return sweep.together(frames, "start", "path", *sweep.ALONG_CURVES, "gain", "alignment")
 
 
-def _each(
-    runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable
-) -> Iterator[tuple[Run, dict]]:
-    """Each run with what `compute(model, θ(0), θ(T), points, images)` measures of it, from the store where it is."""
+def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
+    """Each run with what `compute(model, (θ(0), θ(T)), images, points)` measures of it, from the store where it is."""
     key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
-    with sweep.progress(len(runs), kind, "run") as bar:
-        for run in runs:
-            yield (
-                run,
-                sweep.measured(run, kind, key, what, lambda model, ends, images: compute(model, *ends, points, images)),
-            )
-            bar.update()
+    wanted = [sweep.Measurement(run, kind, key, what, partial(compute, points=points)) for run in runs]
+    return list(zip(runs, sweep.measure(wanted, "run"), strict=True))
 
 
-def _square_totals(model, start, end, points, images) -> dict[str, np.ndarray]:
+def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     """`interpolation.square` without the classes, which nobody asks for on a square."""
-    measured = interpolation.square(model, start, end, points, images)
+    measured = interpolation.square(model, *ends, points, images)
     return {"loss": measured["loss"], "wrong": measured["wrong"].sum(1, keepdims=True)}
 
 
 @torch.no_grad()
-def _predictions(model, start, end, points, images) -> dict[str, np.ndarray]:
+def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
+    start, end = ends
     device = next(iter(start.values())).device
     pixels, labels = images.images.to(device), images.labels.to(device)
     bias = models.output_bias(end).double()

@@ -1,6 +1,7 @@
 """Where files are, and what the environment says. No other module reads either."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -93,6 +94,20 @@ def device() -> str:
     if asked == "cuda" and not there:
         raise InputError("DEVICE=cuda, but torch sees no CUDA GPU on this machine; allowed here: auto, cpu")
     return "cuda" if there else "cpu"
+
+
+def scheduler() -> str:
+    """`MLI_SCHEDULER`, the address of a Dask scheduler whose workers train and measure; empty: this process does.
+
+    Raises
+    ------
+    InputError
+        It is not an address.
+    """
+    asked = os.environ.get("MLI_SCHEDULER") or ""
+    if asked and not re.fullmatch(r"(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):\d{1,5}", asked):
+        raise InputError(f"SCHEDULER={asked} is not allowed; allowed: tcp://HOST:PORT, as 'dask scheduler' prints it")
+    return asked
 
 
 def show_progress() -> bool:

@@ -1,25 +1,27 @@
-"""Many runs: what the store has is read, the rest is trained in groups, and curves are drawn along paths."""
+"""Many runs: what the store has is read, the rest is trained in groups, and curves are drawn along paths.
+
+The computing is done in this process, or on a Dask cluster where `settings.scheduler` names one.
+"""
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from mli_utils import data, interpolation, models, provenance, settings, training
-from mli_utils.config import FIELDS, MODELS, InputError, MLIError, RunConfig, choose
+from mli_utils import cluster, data, interpolation, models, settings, tasks, training
+from mli_utils.config import FIELDS, InputError, MLIError, RunConfig, choose
 from mli_utils.models import Params
 from mli_utils.store import Store, address
 
 OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
-GROUP_SIZE = 32  # runs trained together at most
 
 
 class NotInRecord(MLIError):
@@ -56,18 +58,33 @@ class Run:
 
     def endpoints(self, *which: str) -> list[Params]:
         """`start`, `end` or both, in one reading."""
-        arrays = self.store.arrays("runs", run_key(self.config))
-        if arrays is None:
+        arrays = self.arrays()
+        return [tasks.endpoint(arrays, side) for side in which]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Both endpoints as the store has them, trained again where it no longer has."""
+        key = run_key(self.config)
+        if (arrays := self.store.arrays("runs", key)) is None:
             _train_missing([self.config], self.store)
-            arrays = self.store.arrays("runs", run_key(self.config))
-        return [
-            {
-                name.removeprefix(f"{side}/"): torch.from_numpy(array)
-                for name, array in arrays.items()
-                if name.startswith(f"{side}/")
-            }
-            for side in which
-        ]
+            arrays = self.store.arrays("runs", key)
+        return arrays
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Something to be measured of a run, kept in the store beside it.
+
+    kind : what sort of thing it is
+    key : all that determines it, but for the run
+    what : its name in a sentence
+    compute : `compute(model, (θ(0), θ(T)), images)` returns a dict of NumPy arrays; it may be sent to another machine
+    """
+
+    run: Run
+    kind: str
+    key: dict
+    what: str
+    compute: Callable
 
 
 def run_key(config: RunConfig) -> dict:
@@ -146,14 +163,7 @@ def interpolate(
     for path in named.values():
         interpolation.schedules(path)
     todo = list(itertools.product(runs, named.items()))
-    with progress(len(todo), "curves", "curve") as bar:
-
-        def of(run, path):
-            body = _curve(run, path, points, start, statistics)
-            bar.update()
-            return body
-
-        bodies = each([run.config for run, _ in todo], [(run, path) for run, (_, path) in todo], of)
+    bodies = measure([_curve(run, path, points, start, statistics) for run, (_, path) in todo], "curve")
     frames = [
         curve_frame(run, body, points, by_class, start=start, statistics=statistics, path=name)
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
@@ -195,11 +205,11 @@ def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
             f"{len(configs)} runs are not in the record, the first of them {configs[0]}; "
             "the book is rendered without training: 'make reproduce' trains them, 'make record' keeps them"
         )
-    device = settings.device()
-    groups = [
-        group[first : first + GROUP_SIZE] for group in _by_shape(configs) for first in range(0, len(group), GROUP_SIZE)
-    ]
-    with progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar:
+    groups = _by_shape(configs)
+    with (
+        workplace(configs) as place,
+        progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar,
+    ):
         left = len(configs)
 
         def advance(epochs: int, ended: int = 0) -> None:
@@ -208,36 +218,29 @@ def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
             bar.update(epochs)
             bar.set_postfix_str(f"{left} runs left")
 
-        each([group[0] for group in groups], [(group, store, device, advance) for group in groups], _train_group)
+        arguments = [(group, store, place, len(configs), advance) for group in groups]
+        place.each([group[0] for group in groups], arguments, _train_group)
 
 
-def _train_group(group: Sequence[RunConfig], store: Store, device: str, advance: Callable) -> None:
-    """Train those runs of a group that are not in the store, and keep each as it ends."""
+@contextmanager
+def workplace(configs: Iterable[RunConfig]) -> Iterator[tasks.Here | cluster.Cluster]:
+    """Where to compute things about these runs: the cluster that `settings` names, or this process."""
+    if address := settings.scheduler():
+        with cluster.connected(address, [config.dataset for config in configs]) as place:
+            yield place
+    else:
+        yield tasks.Here()
+
+
+def _train_group(group: Sequence[RunConfig], store: Store, place, missing: int, advance: Callable) -> None:
+    """Train those runs of one shape that are not in the store, of so many in all, and keep each as it ends."""
     # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
     with store.lock(address({"shape": training.shape(group[0])})):
         open_ = [config for config in group if store.arrays("runs", run_key(config)) is None]
         advance(sum(config.epochs for config in group if config not in open_), len(group) - len(open_))
-        for trained in training.train_group(open_, device, advance) if open_ else ():
-            _keep(trained, store, device)
+        for config, body, arrays in place.train(_parts(open_, place.group_size(group[0], missing)), advance):
+            store.put("runs", run_key(config), body, arrays)
             advance(0, 1)
-
-
-def each(configs: Sequence[RunConfig], arguments: Sequence[tuple], function: Callable) -> list:
-    """`function(*arguments)` for each: stacked models in turn with all cores, others at once with a core each.
-
-    The gradients of convolutions differ in their last bits with the number of threads that share them. A thread a
-    network gives the same bits on any number of cores, and on narrow networks is faster than sharing. A GPU takes one
-    after the other.
-    """
-    side_by_side = torch.get_num_threads() if settings.device() == "cpu" else 1
-    results = {}
-    with ThreadPoolExecutor(side_by_side, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for i, (config, values) in enumerate(zip(configs, arguments, strict=True)):
-            if MODELS[config.model].stacked:
-                results[i] = function(*values)
-            else:
-                results[i] = pool.submit(function, *values)
-    return [result.result() if isinstance(result, Future) else result for _, result in sorted(results.items())]
 
 
 def _by_shape(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
@@ -247,16 +250,10 @@ def _by_shape(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
     return list(groups.values())
 
 
-def _keep(trained: training.Trained, store: Store, device: str) -> None:
-    body = {
-        "summary": _without_nan(trained.summary),
-        "history": {name: _without_nan(column.tolist()) for name, column in trained.history.items()},
-        "provenance": provenance.stamp(provenance.device_name(device)),
-    }
-    arrays = {
-        f"{side}/{name}": value.numpy() for side in ("start", "end") for name, value in getattr(trained, side).items()
-    }
-    store.put("runs", run_key(trained.config), body, arrays)
+def _parts(configs: Sequence[RunConfig], size: int) -> list[Sequence[RunConfig]]:
+    """The runs in equal parts, to one, of at most `size`."""
+    count = math.ceil(len(configs) / size)
+    return [configs[i * len(configs) // count : (i + 1) * len(configs) // count] for i in range(count)]
 
 
 def _read_run(config: RunConfig, store: Store) -> Run:
@@ -266,7 +263,7 @@ def _read_run(config: RunConfig, store: Store) -> Run:
     return Run(config, history, summary, body["provenance"], store)
 
 
-def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> dict:
+def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> Measurement:
     key = {
         "schedules": interpolation.schedules(path),
         "alphas": points.tolist(),
@@ -274,44 +271,44 @@ def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> d
         **({} if start == "own" else {"start": start}),
         **({} if run.config.normalization == "none" else {"statistics": statistics}),
     }
-
-    def compute(model, ends, images):
-        first = interpolation.STARTS[start](ends[0])
-        return interpolation.curve(model, first, ends[1], points, path, images, statistics)
-
-    return measured(run, "curves", key, f"the curve on path {path!r}", compute)
+    compute = partial(_compute_curve, path=path, points=points, start=start, statistics=statistics)
+    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute)
 
 
-def measured(run: Run, kind: str, key: dict, what: str, compute: Callable) -> dict:
-    """What `compute(model, (θ(0), θ(T)), images)` measures of a run, from the store or computed and kept.
+def _compute_curve(model, ends, images, path, points: np.ndarray, start: str, statistics: str) -> dict:
+    first = interpolation.STARTS[start](ends[0])
+    return interpolation.curve(model, first, ends[1], points, path, images, statistics)
 
-    Parameters
-    ----------
-    kind, key : name the measurement in the store, beside the run; `key` holds all else that determines it
-    what : names it in a sentence
-    compute : returns a dict of NumPy arrays; its parameters are on the device, its images the run's training set
+
+def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
+    """The body of every measurement, in their order: from the store, or computed and kept, with progress shown.
 
     Raises
     ------
     NotInRecord
-        It is missing while the book is rendered from the record.
+        One is missing while the book is rendered from the record.
     """
-    key = {"run": address(run_key(run.config)), **key}
-    body = run.store.get(kind, key)
-    if body is None:
-        if settings.mode() == "book":
-            raise NotInRecord(
-                f"{what} of {run.config} is not in the record; the book is rendered without computing: "
-                "'make reproduce' makes it, 'make record' keeps it"
-            )
-        device = settings.device()
-        ends = [{name: value.to(device) for name, value in side.items()} for side in run.endpoints("start", "end")]
-        images = data.load(run.config.dataset).first(run.config.n_train)
-        found = compute(models.build(run.config), ends, images)
-        body = {name: _without_nan(values.tolist()) for name, values in found.items()}
-        body["provenance"] = provenance.stamp(provenance.device_name(device))
-        run.store.put(kind, key, body)
-    return body
+    keys = [{"run": address(run_key(one.run.config)), **one.key} for one in wanted]
+    bodies = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
+    missing = [i for i, body in enumerate(bodies) if body is None]
+    if not missing:
+        return bodies
+    if settings.mode() == "book":
+        raise NotInRecord(
+            f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config} is not in the record; the book is rendered "
+            "without computing: 'make reproduce' makes it, 'make record' keeps it"
+        )
+    configs = [wanted[i].run.config for i in missing]
+    with workplace(configs) as place, progress(len(missing), wanted[0].kind, unit) as bar:
+
+        def make(i: int) -> None:
+            one = wanted[i]
+            bodies[i] = place.measure(one.run.config, one.run.arrays(), one.compute)
+            one.run.store.put(one.kind, keys[i], bodies[i])
+            bar.update()
+
+        place.each(configs, [(i,) for i in missing], make)
+    return bodies
 
 
 def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False, **columns) -> pd.DataFrame:
@@ -329,15 +326,6 @@ def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False
         values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
         values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
     return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
-
-
-def _without_nan(value):
-    """The same with None for every number that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _nan_for_none(name: str, value):

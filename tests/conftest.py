@@ -13,8 +13,8 @@ PROJECT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def own_places(tmp_path, monkeypatch):
     """No test reads or writes the project's own store, record, figures or data."""
-    for name in ("MLI_DATA_DIR", "MLI_DEVICE", "MLI_MODE", "MLI_PROFILE", "MLI_SECTION", "MLI_USED"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("DATA_DIR", "DEVICE", "MODE", "PROFILE", "SCHEDULER", "SECTION", "USED"):
+        monkeypatch.delenv(f"MLI_{name}", raising=False)
     monkeypatch.setenv("MLI_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("MLI_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("MLI_FIGURES", str(tmp_path / "figures"))
