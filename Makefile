@@ -8,6 +8,8 @@ DEVICE ?= auto
 PORT ?= 8000
 TORCH_BACKEND ?=
 PYTHON ?=
+BENCH ?=
+ROUNDS ?= 3
 
 ifeq ($(PYTHON),)
   RUN := .venv/bin/python
@@ -21,7 +23,7 @@ export MLI_DEVICE := $(DEVICE)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
-.PHONY: help env data reproduce book serve lab test record clean
+.PHONY: help env data reproduce book serve lab test bench record clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +53,9 @@ reproduce: $(READY)  ## train, run every notebook, render the book: _build/html/
 
 book: $(READY)  ## render the book from the best committed record, or PROFILE's; trains nothing
 	@$(MLI) book $(ASKED)
+
+bench: $(READY)  ## time it against the alternatives and the machine: build/bench.json (BENCH=train_fcn ROUNDS=3)
+	@$(RUN) -m benchmarks $(BENCH) --rounds $(ROUNDS)
 
 record: $(READY)  ## write the pages' runs and curves into results/PROFILE
 	@$(MLI) record --profile "$(PROFILE)"

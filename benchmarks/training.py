@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import mli_utils as mli
 from benchmarks import limits
+from benchmarks.curves import grown
 from benchmarks.measure import compare, timed
 from mli_utils import data, models, training
 from mli_utils.config import RunConfig
@@ -104,3 +105,12 @@ def bench(rounds: int, runs: int = 15, epochs: int = 60) -> list[dict]:
         lambda: limits.seconds(products(configs)),
         rounds,
     )
+
+
+def growth(rounds: int, numbers: tuple[int, ...] = (1, 4, 16, 64), epochs: int = 6) -> list[dict]:
+    """Cost against the number of runs."""
+
+    def seconds(number: int):
+        return lambda: timed(lambda: ours(networks(number, epochs)))
+
+    return grown("grow_runs", "runs", numbers, seconds, rounds)

@@ -35,6 +35,7 @@ HOMES = {
         "square_figure",
         "xy_figure",
     ],
+    "speed": ["benchmarks", "exponents", "growth_figure", "many_runs", "ratio_figure"],
     "sweep": ["Run", "interpolate", "table", "train"],
     "verdicts": ["compare", "judge", "ledger"],
 }

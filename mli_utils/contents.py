@@ -9,6 +9,7 @@ import yaml
 from mli_utils import settings
 
 LEDGER = "12_claims"  # the section that reads all others' pages
+SPEED = "13_speed"  # the section that reads what `make bench` left
 
 
 def files() -> list[str]:

@@ -47,6 +47,9 @@ class Job:
         for path in (self.source, *package, settings.root() / "requirements.lock"):
             hashed.update(path.read_bytes() if path.exists() else b"")
         asked = [self.profile, self.parameters, settings.mode(), settings.asked_device(), sys.version]
+        if self.name == contents.SPEED:
+            for path in (settings.bench_file(), settings.bench_record()):
+                hashed.update(path.read_bytes() if path.exists() else b"-")
         if self.name == contents.LEDGER:
             claimed = [repr(claims.load()), claims.measured(self.profile)]
         else:

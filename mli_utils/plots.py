@@ -61,8 +61,8 @@ def curve_figure(
     Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives,
     ln k and 1 − 1/k.
     """
-    if _nothing(curves, "alpha", hue, columns, *measures):
-        return _empty_figure()
+    if nothing(curves, "alpha", hue, columns, *measures):
+        return empty_figure()
     tall = curves.melt(
         id_vars=[name for name in dict.fromkeys(["alpha", hue, columns]) if name],
         value_vars=list(measures),
@@ -107,8 +107,8 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
 
     Numbers of `x` stand where they are on the axis, names at equal distances.
     """
-    if _nothing(frame, x, hue, *measures):
-        return _empty_figure()
+    if nothing(frame, x, hue, *measures):
+        return empty_figure()
     with style():
         figure, panels = plt.subplots(
             1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
@@ -155,8 +155,8 @@ def xy_figure(
 
     `diagonal` draws y = x; `guides`, a frame with the same columns, dotted lines in the colours of `hue`.
     """
-    if _nothing(frame, x, y, hue, columns):
-        return _empty_figure()
+    if nothing(frame, x, y, hue, columns):
+        return empty_figure()
     names = list(dict.fromkeys(frame[hue]))
     colours = sns.color_palette("colorblind", len(names))
     looks = (
@@ -202,8 +202,8 @@ def order_figure(classes: pd.DataFrame) -> Figure:
     Means and intervals are over runs. Classes of a run learned at one step share their places, so each of these places
     gets the mean of their biases; classes never learned have no place.
     """
-    if _nothing(classes, "place", "centred_bias"):
-        return _empty_figure()
+    if nothing(classes, "place", "centred_bias"):
+        return empty_figure()
     colour = sns.color_palette("colorblind")[0]
     with style():
         figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
@@ -224,8 +224,8 @@ def order_figure(classes: pd.DataFrame) -> Figure:
 
 def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
     """Shares of predictions over α, a line a `class`: means over runs, bands to lowest and highest, `chance` dotted."""
-    if _nothing(shares, "alpha", "share", "class"):
-        return _empty_figure()
+    if nothing(shares, "alpha", "share", "class"):
+        return empty_figure()
     with style():
         figure, axes = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
         axes.axhline(chance, color="0.4", ls=":", lw=1)
@@ -246,8 +246,8 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
 
 def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:
     """Means over runs on the (α_weights, α_bias) square, with the linear and the homogeneous path drawn on it."""
-    if _nothing(frame, "alpha_weights", "alpha_bias", *measures):
-        return _empty_figure()
+    if nothing(frame, "alpha_weights", "alpha_bias", *measures):
+        return empty_figure()
     with style():
         figure, panels = plt.subplots(
             1, len(measures), figsize=(4.6 * len(measures), 3.9), squeeze=False, layout="constrained"
@@ -269,10 +269,10 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
 
 def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Figure:
     """Curves beside bars: what is still to lose over α, and the steps to solve each problem, on a logarithmic axis."""
-    if _nothing(lines, "alpha", "to lose", "problem"):
-        return _empty_figure()
-    if _nothing(steps, "problem", "steps"):
-        return _empty_figure()
+    if nothing(lines, "alpha", "to lose", "problem"):
+        return empty_figure()
+    if nothing(steps, "problem", "steps"):
+        return empty_figure()
     names = list(steps["problem"])
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     with style():
@@ -299,8 +299,8 @@ def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Fi
 
 def flow_figure(flow: pd.DataFrame) -> Figure:
     """Diagonal weights above biases through time, a line a class, coloured by the order in which they are learned."""
-    if _nothing(flow, "time", "class", "weight", "bias"):
-        return _empty_figure()
+    if nothing(flow, "time", "class", "weight", "bias"):
+        return empty_figure()
     with style():
         figure, panels = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, layout="constrained")
         names = list(dict.fromkeys(flow["class"]))
@@ -346,7 +346,7 @@ def flow_traces(flow: pd.DataFrame) -> list[dict]:
     ]
 
 
-def _nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
+def nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
     """Whether the frame has no row with a value in each of the columns; InputError where it lacks one of them."""
     wanted = [name for name in columns if name]
     lacking = [name for name in wanted if name not in frame]
@@ -355,10 +355,10 @@ def _nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
     return frame[wanted].dropna().empty
 
 
-def _empty_figure() -> Figure:
-    """What is shown where no run fitted, and so nothing was measured."""
+def empty_figure(said: str = "nothing to draw: no run fitted") -> Figure:
+    """What is shown where nothing was measured, and why."""
     with style():
         figure, axes = plt.subplots(figsize=(5.6, 1.6), layout="constrained")
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "nothing to draw: no run fitted", ha="center", va="center")
+        axes.text(0.5, 0.5, said, ha="center", va="center")
     return figure

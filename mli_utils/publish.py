@@ -165,7 +165,8 @@ def best_record() -> str:
 def record(jobs: Sequence[Job]) -> Path:
     """Write what a profile's pages were made from, and what they claim, into the record; return its folder.
 
-    What was there before goes. The figures that the README shows go with it.
+    What was there before goes. The figures that the README shows go with it, and the benchmarks beside it where this
+    machine has run them.
 
     Parameters
     ----------
@@ -201,6 +202,8 @@ def record(jobs: Sequence[Job]) -> Path:
         about = {name: {key: made[key] for key in made if key not in left_out} for name, made in pages.items()}
         (fresh / "about.json").write_text(json.dumps(about, indent=1) + "\n")
         (fresh / "claims.json").write_text(claims.json_text(claims.entries(profile)))
+        if settings.bench_file().exists():
+            shutil.copyfile(settings.bench_file(), settings.bench_record())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(fresh, target)
     return target

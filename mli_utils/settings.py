@@ -61,6 +61,16 @@ def record_dir(of_profile: str | None = None) -> Path:
     return root() / "results" / (of_profile or profile())
 
 
+def bench_file() -> Path:
+    """What `make bench` leaves: `build/bench.json`."""
+    return root() / "build" / "bench.json"
+
+
+def bench_record() -> Path:
+    """The committed benchmarks: `results/bench.json`."""
+    return root() / "results" / "bench.json"
+
+
 def figures_dir() -> Path:
     """Where figures are saved: `MLI_FIGURES`, default `figures/` in the working folder (a notebook's own)."""
     return Path(os.environ.get("MLI_FIGURES") or "figures")

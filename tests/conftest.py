@@ -39,6 +39,9 @@ def copy_project(target: Path) -> Path:
     shutil.copytree(PROJECT / "notebooks", target / "notebooks", ignore=ignored)
     shutil.copytree(PROJECT / "book", target / "book", ignore=shutil.ignore_patterns("notebooks"))
     shutil.copytree(PROJECT / "profiles", target / "profiles")
+    (target / "results").mkdir()
+    if (PROJECT / "results" / "bench.json").exists():
+        shutil.copy(PROJECT / "results" / "bench.json", target / "results")
     for name in ("_config.yml", "requirements.lock", "README.md"):
         shutil.copy(PROJECT / name, target / name)
     return target

@@ -1,0 +1,47 @@
+"""`make bench`: run the benchmarks, print them, and leave them in `build/bench.json`."""
+
+import argparse
+import json
+import sys
+
+from benchmarks import adaptive, cluster, convolutions, curves, training
+from mli_utils import provenance, settings
+from mli_utils.config import MLIError, choose
+from mli_utils.store import write_atomically
+
+BENCHES = {
+    "train_fcn": training.bench,
+    "curve_fcn": curves.bench,
+    "curve_adaptive": adaptive.bench,
+    "train_conv": convolutions.bench,
+    "grow_runs": training.growth,
+    "grow_points": curves.growth,
+    "cluster": cluster.bench,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args(arguments)
+    try:
+        rows = []
+        for name in asked.names or BENCHES:
+            rows += BENCHES[choose("benchmark", name, BENCHES)](asked.rounds)
+    except MLIError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_status
+    stamp = provenance.stamp(provenance.processor())
+    rows = [row | {"machine": stamp["device"], "code": stamp["code"], "date": stamp["date"][:10]} for row in rows]
+    write_atomically(settings.bench_file(), (json.dumps(rows, indent=1) + "\n").encode())
+    for row in rows:
+        share = "" if row["limit_share"] is None else f", {row['limit_share']:.0%} of the limit"
+        ours = f"{row['name']} ({row['size']}): {row['seconds']:.3g} s{share}"
+        print(f"{ours}; {row['alternative']}: {row['ratio']:.2f} times")
+    print(f"the benchmarks: {settings.bench_file()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Training convolutional networks: one a thread, channels last, as the package does, and two other ways.
+
+`models.logits` computes them one after the other because of what this measures: all in one convolution in groups took
+longer.
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.functional import conv2d, cross_entropy, max_pool2d
+
+import mli_utils as mli
+from benchmarks.measure import compare, timed
+from mli_utils import data, models, sweep, training
+from mli_utils.config import RunConfig
+
+
+def networks(number: int, width: int) -> list[RunConfig]:
+    """VGG-16 on a few enlarged digits."""
+    fields = dict(dataset="digits32", model="vgg16", width=width, n_train=64, batch_size=32, epochs=4, stop_loss=0.0)
+    return mli.grid(**fields, lr=0.01, seed=range(number))
+
+
+def ours(configs: list[RunConfig]) -> None:
+    place = sweep.tasks.Here()
+    place.each(configs, [([config],) for config in configs], lambda group: list(training.train_group(group)))
+
+
+def contiguous(configs: list[RunConfig]) -> None:
+    """The same, with channels before rows and columns in memory."""
+    from mli_utils import convnets
+
+    kept, convnets.VGG16.memory_format = convnets.VGG16.memory_format, torch.contiguous_format
+    try:
+        ours(configs)
+    finally:
+        convnets.VGG16.memory_format = kept
+
+
+def grouped(configs: list[RunConfig]) -> None:
+    """All networks in one: each layer a convolution in as many groups as there are networks; nothing is logged."""
+    first, number = configs[0], len(configs)
+    digits = data.load(first.dataset).first(first.n_train)
+    base = models.build(first)
+    members = models.stack([models.initialize(base, config) for config in configs])
+    params = {name: value.flatten(0, 1).requires_grad_() for name, value in members.items() if value.ndim == 5}
+    head = {name: value.requires_grad_() for name, value in members.items() if value.ndim < 5}
+    steps = [module for module in base.features if not isinstance(module, nn.ReLU)]
+    names = iter(list(params))
+    plan = [partial(conv2d, weight=params[next(names)], padding=1, groups=number) if isinstance(s, nn.Conv2d) else None
+            for s in steps]  # fmt: skip
+    optimizer = torch.optim.SGD([*params.values(), *head.values()], lr=first.lr, momentum=first.momentum)
+    for _ in range(first.epochs):
+        orders = torch.stack([torch.randperm(len(digits)) for _ in configs])
+        for batch in orders.split(first.batch_size, dim=1):
+            signal = digits.images[batch].transpose(0, 1).flatten(1, 2)  # (samples, networks · channels, rows, columns)
+            for convolve in plan:
+                signal = max_pool2d(signal, 2) if convolve is None else convolve(signal).relu()
+            features = signal.flatten(2).unflatten(1, (number, -1)).flatten(2).transpose(0, 1)
+            logits = torch.baddbmm(head["classifier.bias"][:, None], features, head["classifier.weight"].mT)
+            optimizer.zero_grad()
+            (cross_entropy(logits.flatten(0, 1), digits.labels[batch].flatten()) * number).backward()
+            optimizer.step()
+
+
+def bench(rounds: int, number: int = 4, width: int = 8) -> list[dict]:
+    configs = networks(number, width)
+    for work in (ours, grouped):
+        work(configs[:2])
+    return compare(
+        "train_conv",
+        f"{number} runs of VGG-16, {width} channels wide, on {configs[0].n_train} digits of 32 × 32",
+        lambda: timed(lambda: ours(configs)),
+        {
+            "one convolution in groups": lambda: timed(lambda: grouped(configs)),
+            "channels first": lambda: timed(lambda: contiguous(configs)),
+        },
+        None,
+        rounds,
+    )
