@@ -5,6 +5,7 @@ SECTION ?=
 PARAMS ?=
 JOBS ?=
 DEVICE ?= auto
+SCHEDULER ?= $(MLI_SCHEDULER)
 PORT ?= 8000
 TORCH_BACKEND ?=
 PYTHON ?=
@@ -20,6 +21,7 @@ else
 endif
 
 export MLI_DEVICE := $(DEVICE)
+export MLI_SCHEDULER := $(SCHEDULER)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
@@ -30,6 +32,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PROFILE=$(basename $(notdir $(wildcard profiles/*.yml)))  SECTION=05  JOBS=2  PARAMS='seeds=3 depth=8'"
 	@echo "  DEVICE=auto cpu cuda  TORCH_BACKEND=auto cpu cu130 …  PYTHON=python: your active environment, as it is"
+	@echo "  SCHEDULER=tcp://HOST:PORT: groups of runs go to the workers of a Dask cluster"
 
 env: $(READY)  ## .venv with the locked versions (skipped when up to date)
 

@@ -84,7 +84,7 @@ def origin(about: dict) -> str:
     made = [json.loads(path.read_text())["body"]["provenance"] for path in runs] or [about]
     devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
     if runs:
-        where = f"from the record: {len(runs)}" if recorded else f"computed on this machine: {len(runs)}"
+        where = f"from the record: {len(runs)}" if recorded else f"computed afresh: {len(runs)}"
         what = f", {where} {'network' if len(runs) == 1 else 'networks'}, trained"
     else:
         what = "; no network is trained here; computed"

@@ -238,7 +238,7 @@ def _train_group(group: Sequence[RunConfig], store: Store, place, missing: int, 
     with store.lock(address({"shape": training.shape(group[0])})):
         open_ = [config for config in group if store.arrays("runs", run_key(config)) is None]
         advance(sum(config.epochs for config in group if config not in open_), len(group) - len(open_))
-        for config, body, arrays in place.train(_parts(open_, place.group_size(group[0], missing)), advance):
+        for config, body, arrays in place.train(parts(open_, place.group_size(group[0], missing)), advance):
             store.put("runs", run_key(config), body, arrays)
             advance(0, 1)
 
@@ -250,7 +250,7 @@ def _by_shape(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
     return list(groups.values())
 
 
-def _parts(configs: Sequence[RunConfig], size: int) -> list[Sequence[RunConfig]]:
+def parts(configs: Sequence[RunConfig], size: int) -> list[Sequence[RunConfig]]:
     """The runs in equal parts, to one, of at most `size`."""
     count = math.ceil(len(configs) / size)
     return [configs[i * len(configs) // count : (i + 1) * len(configs) // count] for i in range(count)]

