@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 
 import mli_utils as mli
 from mli_utils import sweep, tasks
+from mli_utils.store import Store
 
 
 def measure(configs: Sequence[mli.RunConfig] | None = None, workers: int = 2, repeats: int = 30) -> dict:
@@ -22,8 +24,9 @@ def measure(configs: Sequence[mli.RunConfig] | None = None, workers: int = 2, re
 
     Returns
     -------
-    dict of `tasks`, how many there were; `median_task_seconds`, on a worker; `overhead_seconds`, the median time from
-    here to a worker and back; `share`, the second over the first
+    dict of `tasks`, how many there were; `runs_a_task`; `median_task_seconds`, on a worker; `overhead_seconds`, the
+    median time from here to a worker and back; `share`, the second over the first; `store_seconds`, the median time to
+    keep a run
     """
     from distributed import LocalCluster
 
@@ -49,10 +52,48 @@ def measure(configs: Sequence[mli.RunConfig] | None = None, workers: int = 2, re
     task, overhead = statistics.median(seconds), statistics.median(trips)
     return {
         "tasks": len(groups),
+        "runs_a_task": len(configs) / len(groups),
         "median_task_seconds": task,
         "overhead_seconds": overhead,
         "share": overhead / task,
+        "store_seconds": _store_seconds(configs[0]),
     }
+
+
+def bench(rounds: int) -> list[dict]:
+    """One row: what a task costs, beside the median task."""
+    repeats = 10 * rounds
+    found = measure(repeats=repeats)
+    ratio = 1 / found["share"]
+    return [
+        {
+            "name": "cluster",
+            "seconds": found["overhead_seconds"],
+            "alternative": "the median task itself",
+            "ratio": ratio,
+            "limit_share": None,
+            "alternative_seconds": found["median_task_seconds"],
+            "low": ratio,
+            "high": ratio,
+            "rounds": repeats,
+            "size": f"{found['tasks']} tasks of {found['runs_a_task']:g} runs, two workers",
+            "task_seconds": found["median_task_seconds"],
+            "runs_a_task": found["runs_a_task"],
+            "store_seconds": found["store_seconds"],
+        }
+    ]
+
+
+def _store_seconds(config: mli.RunConfig, repeats: int = 20) -> float:
+    """The median time to keep a run of this shape."""
+    ((_, body, arrays),) = tasks.train([config.replace(epochs=5)], lambda epochs: None)
+    taken = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(repeats):
+            began = time.perf_counter()
+            Store(folder).put("runs", {"number": number}, body, arrays)
+            taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
 
 
 def _timed(group: Sequence[mli.RunConfig]) -> tuple[float, list[int]]:

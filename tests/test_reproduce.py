@@ -56,7 +56,7 @@ def page(root, name):
 
 
 SECTIONS = [path.stem for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))]
-UNTRAINED = ("02_hardness", "04_bias_gap", contents.LEDGER)  # these train no network
+UNTRAINED = ("02_hardness", "04_bias_gap", contents.LEDGER, contents.SPEED)  # these train no network
 
 
 def test_every_section_becomes_a_page(reproduced, monkeypatch):
@@ -351,7 +351,7 @@ def test_the_makefile_passes_everything_on(tmp_path):
         assert said.split() == ["cpu", *(["tcp://host:1"] if given else [])]
     done = subprocess.run(["make", "-n", "reproduce", *asked], cwd=project, capture_output=True, text=True, check=True)
     assert '--profile "medium" --section "05" --jobs "2" -p seeds=3 depth=8' in done.stdout
-    for target in ["help", "env", "data", "reproduce", "book", "serve", "lab", "test", "record", "clean"]:
+    for target in ["help", "env", "data", "reproduce", "book", "serve", "lab", "test", "bench", "record", "clean"]:
         assert subprocess.run(["make", "-n", target], cwd=project, capture_output=True).returncode == 0, target
     backend = subprocess.run(
         ["make", "-n", "-B", "env", "TORCH_BACKEND=cpu"], cwd=project, capture_output=True, text=True, check=True

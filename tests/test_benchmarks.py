@@ -1,0 +1,91 @@
+"""Benchmarks at sizes at which they say nothing: that they run, do the same work, and are told rightly."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from torch.utils.data import DataLoader, TensorDataset
+
+import mli_utils as mli
+from benchmarks import __main__ as command_line
+from benchmarks import convolutions, curves, limits, measure, training
+from mli_utils import data, settings
+
+
+def test_medians_ratios_and_spread():
+    seconds = iter([1.0, 2.0, 0.5, 2.0, 8.0, 1.0, 1.0, 3.0, 0.9])
+    (row,) = measure.compare("a", "b", lambda: next(seconds), {"c": lambda: next(seconds)}, lambda: next(seconds), 3)
+    assert (row["seconds"], row["ratio"], row["low"], row["high"]) == (1.0, 3.0, 2.0, 4.0)
+    assert row["limit_share"] == 0.5 and row["alternative_seconds"] == 3.0 and row["alternative"] == "c"
+
+
+def test_products_are_counted_from_shapes():
+    config = mli.RunConfig(depth=3, width=5)
+    assert limits.layer_sizes(config) == [(64, 5), (5, 5), (5, 10)]
+    forward = 2 * 7 * (64 * 5 + 5 * 5 + 5 * 10)
+    assert limits.flops(limits.of_evaluation(config, 4, 7)) == 4 * forward
+    assert limits.flops(limits.of_evaluation(config, 4, 7, on_a_line=True)) == (
+        4 * (forward - 2 * 7 * 64 * 5) + 2 * 2 * 7 * 64 * 5
+    )
+    assert limits.flops(limits.of_step(config, 4, 7)) == 4 * (3 * forward - 2 * 7 * 64 * 5)
+    assert limits.seconds(limits.of_step(config, 2, 7)) > 0
+    configs = training.networks(2, epochs=1)
+    assert limits.flops(training.products(configs)) > limits.flops(limits.of_step(configs[0], 2, 128)) * 10
+    first = {product: times for product, times in curves.products(config, 9, 1000).items() if product[0] == 1}
+    assert first[1, 1000, 64, 5] == 2
+
+
+def test_the_alternatives_train():
+    configs = [config.replace(n_train=256) for config in training.networks(2, epochs=1)]
+    training.textbook(configs)
+    training.vmapped(configs)
+    convolutions.grouped(convolutions.networks(2, width=2))
+    convolutions.contiguous(convolutions.networks(1, width=2))
+
+
+def test_curves_are_the_textbook_s(tmp_path):
+    config = mli.RunConfig(depth=10, width=32, init_scale=0.6)
+    start, end = curves.ends(config.replace(epochs=20))
+    digits = data.load("digits")
+    loader = DataLoader(TensorDataset(digits.images, digits.labels), 500)
+    off = curves.check(config, np.linspace(0, 1, 6), start, end, loader)
+    assert off["loss"] < 1e-6 and off["wrong"] == 0
+
+
+def test_bench_leaves_rows_for_the_page(monkeypatch, capsys):
+    fake = lambda rounds: measure.compare("train_fcn", "small", lambda: 1.0, {"other": lambda: 2.0}, None, rounds)  # noqa: E731
+    monkeypatch.setattr(command_line, "BENCHES", {"train_fcn": fake})
+    assert command_line.main(["train_fnc"]) == 2
+    assert "unknown benchmark 'train_fnc' (did you mean 'train_fcn'?)" in capsys.readouterr().err
+    assert not settings.bench_file().exists()
+    assert command_line.main(["--rounds", "1"]) == 0
+    (row,) = json.loads(settings.bench_file().read_text())
+    assert {"name", "seconds", "alternative", "ratio", "limit_share"} <= row.keys() and row["machine"]
+    assert mli.benchmarks().ratio.tolist() == [2.0]
+
+
+def test_the_page_s_figures_and_numbers():
+    nothing = mli.benchmarks()
+    assert nothing.empty and mli.exponents(nothing).empty and mli.many_runs(nothing, 10, [1]).empty
+    said = {figure(nothing).axes[0].texts[0].get_text() for figure in (mli.ratio_figure, mli.growth_figure)}
+    assert said == {"nothing to draw: no benchmark has been run"}
+    rows = pd.DataFrame(
+        [{"name": "grow_runs", "number": n, "seconds": 3 * n**0.5, "alternative": "a", "ratio": 2, "low": 1, "high": 3}
+         for n in (1, 4, 16)]
+        + [{"name": "cluster", "seconds": 0.5, "runs_a_task": 5, "store_seconds": 0.1, "task_seconds": 10}]
+    )  # fmt: skip
+    assert mli.exponents(rows).loc["grow_runs"].tolist() == pytest.approx([0.5, 3])
+    plan = mli.many_runs(rows, 7200, [1, 10, 100])
+    assert plan.hours.tolist() == pytest.approx([4, 0.4, 0.4]) and plan.most.tolist() == pytest.approx([10] * 3)
+    assert plan.busy.tolist() == pytest.approx([1, 1, 0.1])
+    mli.growth_figure(rows), mli.ratio_figure(rows.dropna(subset="ratio"))
+    plt.close("all")
+
+
+def test_torch_has_its_threads_back():
+    before = torch.get_num_threads()
+    convolutions.ours(convolutions.networks(2, width=2))
+    assert torch.get_num_threads() == before
