@@ -5,6 +5,7 @@ worker costs what it was doing: Dask gives that to another.
 """
 
 import asyncio
+import ctypes
 import functools
 import importlib
 import math
@@ -24,7 +25,7 @@ TASKS_A_WORKER = 2  # of a sweep, at least: a slow one holds up fewer others, a 
 STACK = (
     4  # runs that a group has before there are more groups than workers: alone, a narrow network takes a third longer
 )
-FEWEST_STEPS = 500  # of a group that is split: at 0.7 ms or more a step it takes 20 times what sending it costs
+FEWEST_STEPS = 500  # of a group that is split: at 0.7 ms a step, or more, it takes 20 times as long as sending it
 PROGRESS = "mli-progress"  # the topic on which workers say how many epochs a task has done
 
 MECHANISMS = ("data", "models", "training", "interpolation", "landscape")  # modules that have a VERSION
@@ -193,8 +194,23 @@ def versions() -> dict:
 # What follows runs on workers.
 
 
+@functools.cache
+def _keep_memory() -> None:
+    """Keep freed memory for the next tensor, as any other process does.
+
+    Dask's nannies start workers so that the C library gives it back at once, and a curve then takes half as long again.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # not glibc
+    mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+    mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the most that it can be
+
+
 def _check(wanted: dict) -> None:
     """Raise where this process has other versions than are wanted."""
+    _keep_memory()
     own = versions()
     for name in wanted:
         if own.get(name) != wanted[name]:
