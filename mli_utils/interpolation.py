@@ -5,12 +5,14 @@ A path gives each group of parameters a schedule c(α), and θ(α) = (1 − c(α
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from torch import nn
 
-from mli_utils import batchnorm, models, stacks
+from mli_utils import adaptive, batchnorm, models, stacks
+from mli_utils.adaptive import Adaptive
 from mli_utils.config import InputError, choose
 from mli_utils.data import ImageSet
 from mli_utils.models import GROUPS, Params
@@ -86,6 +88,33 @@ def alpha_grid(alphas: int | Sequence[float]) -> np.ndarray:
     return points
 
 
+def points_of(alphas: str | Adaptive | int | Sequence[float]) -> np.ndarray | Adaptive:
+    """The points of a curve as `alpha_grid` gives them, or how to choose them: `adaptive` means `Adaptive()`.
+
+    Raises
+    ------
+    InputError
+        As `alpha_grid`, or another string.
+    """
+    if isinstance(alphas, Adaptive):
+        return alphas
+    if isinstance(alphas, str):
+        if alphas != "adaptive":
+            raise InputError(
+                f"alphas={alphas!r} is not allowed; allowed: 'adaptive', interpolation.Adaptive(…), "
+                "how many points from 0 to 1, or a list of increasing ones"
+            )
+        return Adaptive()
+    return alpha_grid(alphas)
+
+
+def points_key(points: np.ndarray | Adaptive) -> dict:
+    """What tells a curve's points from others in its address: themselves, or how they are chosen."""
+    if isinstance(points, Adaptive):
+        return {"adaptive": {**asdict(points), "version": adaptive.VERSION}}
+    return {"alphas": points.tolist()}
+
+
 def interpolate_parameters(
     model: nn.Module, start: Params, end: Params, alpha: float | Sequence[float], path="linear"
 ) -> Params:
@@ -125,8 +154,11 @@ def curve(
 ) -> dict[str, np.ndarray]:
     """Loss, errors and mean logits at every α, over all of `images`: `models.evaluate`'s dict as NumPy arrays.
 
-    Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`).
+    Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`). Of an
+    `Adaptive` the dict also holds the `alpha` it chose, with the same numbers that a grid with those points has.
     """
+    if isinstance(alphas, Adaptive):
+        return adaptive.refine(lambda some: curve(model, start, end, some, path, images, statistics), alphas)
     points = alpha_grid(alphas)
     of_weights = SCHEDULES[schedules(path)["weights"]](points, 1)
 

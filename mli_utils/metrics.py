@@ -72,6 +72,12 @@ def monotonicity_gap(values) -> float:
     return float(np.max(values - np.minimum.accumulate(values)))
 
 
+def thresholds(classes: int, tolerance: float) -> dict[str, float]:
+    """What error (fraction wrong) and loss (nats) fall below at a plateau's end: chance, less the tolerance's share."""
+    level = 1 - tolerance
+    return {"error": level * (1 - 1 / classes), "loss": level * np.log(classes)}
+
+
 def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """How far along each path nothing has been learned yet: one row a run and path.
 
@@ -101,9 +107,8 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
         row = dict(zip(keys, values, strict=True))
         curve = curve.sort_values("alpha")
         classes = DATASETS[row["dataset"]].classes
-        level = 1 - tolerance
-        row["error_plateau"] = crossing(curve.alpha, curve.error, level * (1 - 1 / classes))
-        row["loss_plateau"] = crossing(curve.alpha, curve.loss, level * np.log(classes))
+        for measure, threshold in thresholds(classes, tolerance).items():
+            row[f"{measure}_plateau"] = crossing(curve.alpha, curve[measure], threshold)
         row["bump"] = monotonicity_gap(curve.loss)
         rows.append(row)
     return pd.DataFrame(rows, columns=[*keys, "error_plateau", "loss_plateau", "bump"])

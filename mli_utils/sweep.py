@@ -125,7 +125,7 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
 def interpolate(
     runs: Run | Iterable[Run],
     paths: str | dict | Sequence = "linear",
-    alphas: int | Sequence[float] = 51,
+    alphas: str | interpolation.Adaptive | int | Sequence[float] = 51,
     by_class: bool = False,
     start: str = "own",
     statistics: str = "recomputed",
@@ -136,7 +136,9 @@ def interpolate(
     ----------
     runs : as `train` returns them
     paths : names in `interpolation.PATHS`, or {name: {group: schedule}} for paths of your own
-    alphas : how many equally spaced points from 0 to 1, or the points
+    alphas : how many equally spaced points from 0 to 1, or the points; or `adaptive` (`interpolation.Adaptive()`),
+        which places at most 83 a curve where they tell `plateau` to ±0.002 (`adaptive.refine` says how). Those differ
+        from run to run, so average plateaus, not the rows of one α
     by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
         wrong), `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added
     start : `own`, the run's θ(0), or `zero`, the origin in its place
@@ -157,7 +159,7 @@ def interpolate(
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
-    points = interpolation.alpha_grid(alphas)
+    points = interpolation.points_of(alphas)
     choose("start", start, interpolation.STARTS)
     choose("statistics", statistics, interpolation.STATISTICS)
     for path in named.values():
@@ -165,7 +167,7 @@ def interpolate(
     todo = list(itertools.product(runs, named.items()))
     bodies = measure([_curve(run, path, points, start, statistics) for run, (_, path) in todo], "curve")
     frames = [
-        curve_frame(run, body, points, by_class, start=start, statistics=statistics, path=name)
+        curve_frame(run, body, body.get("alpha", points), by_class, start=start, statistics=statistics, path=name)
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
     ]
     return together(frames, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
@@ -263,10 +265,10 @@ def _read_run(config: RunConfig, store: Store) -> Run:
     return Run(config, history, summary, body["provenance"], store)
 
 
-def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> Measurement:
+def _curve(run: Run, path, points: np.ndarray | interpolation.Adaptive, start: str, statistics: str) -> Measurement:
     key = {
         "schedules": interpolation.schedules(path),
-        "alphas": points.tolist(),
+        **interpolation.points_key(points),
         "version": interpolation.VERSION,
         **({} if start == "own" else {"start": start}),
         **({} if run.config.normalization == "none" else {"statistics": statistics}),
