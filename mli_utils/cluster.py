@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import functools
 import importlib
+import logging
 import math
 import threading
 import time
@@ -52,6 +53,7 @@ def connected(address: str, datasets: Sequence[str] = ()) -> Iterator["Cluster"]
     try:
         import dask
         from distributed import Client
+        from distributed.comm import CommClosedError
     except ImportError:
         raise InputError(
             f"SCHEDULER={address} needs dask.distributed, which is not installed: pip install 'dask[distributed]'"
@@ -66,8 +68,17 @@ def connected(address: str, datasets: Sequence[str] = ()) -> Iterator["Cluster"]
                 f"SCHEDULER={address}: no Dask scheduler answers there within {PATIENCE} seconds; "
                 "'dask scheduler' starts one and prints its address"
             ) from error
+        for name in ("client", "utils"):  # what they have to say is raised, in a sentence
+            logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
         with client:
-            yield _ready(client, address, datasets)
+            try:
+                yield _ready(client, address, datasets)
+            except CommClosedError:
+                raise _gone(address) from None
+
+
+def _gone(address: str) -> ClusterLost:
+    return ClusterLost(f"the scheduler {address} went away; finished runs are kept, the same command goes on")
 
 
 async def _knock(address: str) -> None:
@@ -168,9 +179,7 @@ class Cluster:
                 f"{error.last_worker.address}, perhaps for want of memory; finished runs are kept"
             ) from None
         except CancelledError:
-            raise ClusterLost(
-                f"the scheduler {self.address} went away; finished runs are kept, the same command goes on"
-            ) from None
+            raise _gone(self.address) from None
 
     def _on_progress(self, event: tuple) -> None:
         _, said = event
