@@ -23,9 +23,7 @@ from mli_utils.config import InputError, MLIError, RunConfig
 
 PATIENCE = 5  # seconds that a scheduler has to answer, and again to have a worker
 TASKS_A_WORKER = 2  # of a sweep, at least: a slow one holds up fewer others, a lost one costs less
-STACK = (
-    4  # runs that a group has before there are more groups than workers: alone, a narrow network takes a third longer
-)
+STACK = 4  # runs in a group before there are more groups than workers: alone, a narrow network takes a third longer
 FEWEST_STEPS = 500  # of a group that is split: at 0.7 ms a step, or more, it takes 20 times as long as sending it
 PROGRESS = "mli-progress"  # the topic on which workers say how many epochs a task has done
 
@@ -101,7 +99,7 @@ def _ready(client, address: str, datasets: Sequence[str]) -> "Cluster":
     for worker, fault in client.run(_fault, versions(), sorted(set(datasets)), on_error="return").items():
         if isinstance(fault, MLIError):
             raise type(fault)(f"worker {worker}: {fault}")
-        if fault is not None:
+        if fault is not None and not isinstance(fault, OSError):  # that one has just been lost
             raise InputError(
                 f"worker {worker} cannot use mli_utils ({type(fault).__name__}: {fault}); "
                 "install this version of it there"
