@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import functools
 import importlib
+import logging
 import math
 import threading
 import time
@@ -22,9 +23,7 @@ from mli_utils.config import InputError, MLIError, RunConfig
 
 PATIENCE = 5  # seconds that a scheduler has to answer, and again to have a worker
 TASKS_A_WORKER = 2  # of a sweep, at least: a slow one holds up fewer others, a lost one costs less
-STACK = (
-    4  # runs that a group has before there are more groups than workers: alone, a narrow network takes a third longer
-)
+STACK = 4  # runs in a group before there are more groups than workers: alone, a narrow network takes a third longer
 FEWEST_STEPS = 500  # of a group that is split: at 0.7 ms a step, or more, it takes 20 times as long as sending it
 PROGRESS = "mli-progress"  # the topic on which workers say how many epochs a task has done
 
@@ -52,6 +51,7 @@ def connected(address: str, datasets: Sequence[str] = ()) -> Iterator["Cluster"]
     try:
         import dask
         from distributed import Client
+        from distributed.comm import CommClosedError
     except ImportError:
         raise InputError(
             f"SCHEDULER={address} needs dask.distributed, which is not installed: pip install 'dask[distributed]'"
@@ -66,8 +66,17 @@ def connected(address: str, datasets: Sequence[str] = ()) -> Iterator["Cluster"]
                 f"SCHEDULER={address}: no Dask scheduler answers there within {PATIENCE} seconds; "
                 "'dask scheduler' starts one and prints its address"
             ) from error
+        for name in ("client", "utils"):  # what they have to say is raised, in a sentence
+            logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
         with client:
-            yield _ready(client, address, datasets)
+            try:
+                yield _ready(client, address, datasets)
+            except CommClosedError:
+                raise _gone(address) from None
+
+
+def _gone(address: str) -> ClusterLost:
+    return ClusterLost(f"the scheduler {address} went away; finished runs are kept, the same command goes on")
 
 
 async def _knock(address: str) -> None:
@@ -90,7 +99,7 @@ def _ready(client, address: str, datasets: Sequence[str]) -> "Cluster":
     for worker, fault in client.run(_fault, versions(), sorted(set(datasets)), on_error="return").items():
         if isinstance(fault, MLIError):
             raise type(fault)(f"worker {worker}: {fault}")
-        if fault is not None:
+        if fault is not None and not isinstance(fault, OSError):  # that one has just been lost
             raise InputError(
                 f"worker {worker} cannot use mli_utils ({type(fault).__name__}: {fault}); "
                 "install this version of it there"
@@ -168,9 +177,7 @@ class Cluster:
                 f"{error.last_worker.address}, perhaps for want of memory; finished runs are kept"
             ) from None
         except CancelledError:
-            raise ClusterLost(
-                f"the scheduler {self.address} went away; finished runs are kept, the same command goes on"
-            ) from None
+            raise _gone(self.address) from None
 
     def _on_progress(self, event: tuple) -> None:
         _, said = event
