@@ -42,8 +42,8 @@ def test_the_alternatives_train():
     configs = [config.replace(n_train=256) for config in training.networks(2, epochs=1)]
     training.textbook(configs)
     training.vmapped(configs)
-    convolutions.grouped(convolutions.networks(2, width=2))
-    convolutions.contiguous(convolutions.networks(1, width=2))
+    convolutions.grouped(convolutions.networks(2, width=2, epochs=1))
+    convolutions.contiguous(convolutions.networks(1, width=2, epochs=1))
 
 
 def test_curves_are_the_textbook_s(tmp_path):
@@ -87,5 +87,5 @@ def test_the_page_s_figures_and_numbers():
 
 def test_torch_has_its_threads_back():
     before = torch.get_num_threads()
-    convolutions.ours(convolutions.networks(2, width=2))
+    convolutions.ours(convolutions.networks(2, width=2, epochs=1))
     assert torch.get_num_threads() == before
