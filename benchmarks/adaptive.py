@@ -9,8 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import mli_utils as mli
+from mli_utils.config import FIELDS
 
 GRID = 251  # equally spaced points, 0.004 apart, that tell where a plateau ends to ±0.002
 DENSE = 1001  # what both are compared with
@@ -43,7 +45,7 @@ def measure(runs: Sequence[mli.Run], paths: Sequence[str] = ("linear", "homogene
         for name in ("adaptive", "grid")
     }
     curves = len(frames["dense"]) // DENSE
-    sizes = frames["adaptive"].groupby([*mli.RunConfig.__dataclass_fields__, "path"], dropna=False).size()
+    sizes = frames["adaptive"].groupby([*FIELDS, "path"], dropna=False).size()
     return {
         "curves": curves,
         "evaluations": len(frames["adaptive"]) / curves,
@@ -62,13 +64,8 @@ def measure(runs: Sequence[mli.Run], paths: Sequence[str] = ("linear", "homogene
 def bench(rounds: int) -> list[dict]:
     """One row: adaptive curves of a few runs on digits, beside the grid that tells as much; measured once."""
     fields = dict(width=64, lr=0.03, epochs=100, bias=["none", "output"], seed=range(2))
-    with tempfile.TemporaryDirectory() as folder:
-        kept, os.environ["MLI_STORE"] = os.environ.get("MLI_STORE"), folder
-        try:
-            found = measure(mli.train(mli.grid(**fields, depth=[3, 9], init_scale=0.6)))
-        finally:
-            os.environ.pop("MLI_STORE")
-            os.environ |= {"MLI_STORE": kept} if kept else {}
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, MLI_STORE=folder):
+        found = measure(mli.train(mli.grid(**fields, depth=[3, 9], init_scale=0.6)))
     ratio = found["grid_seconds"] / found["seconds"]
     return [
         {

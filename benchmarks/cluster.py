@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import numpy as np
 
@@ -32,23 +33,19 @@ def measure(configs: Sequence[mli.RunConfig] | None = None, workers: int = 2, re
 
     configs = list(configs or mli.grid(depth=10, bias="output", epochs=300, seed=range(10)))
     settings = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-    kept = os.environ.get("MLI_SCHEDULER")
-    with LocalCluster(**settings) as local:
-        os.environ["MLI_SCHEDULER"] = local.scheduler_address
-        try:
-            with sweep.workplace(configs) as place:
-                groups = sweep.parts(configs, place.group_size(configs[0], len(configs)))
-                done = place.client.map(_timed, groups, pure=False)
-                seconds, sizes = zip(*place.client.gather(done), strict=True)
-                trips = []
-                for i in range(repeats):
-                    began = time.perf_counter()
-                    place.client.submit(_empty, groups[i % len(groups)], sizes[i % len(groups)], pure=False).result()
-                    trips.append(time.perf_counter() - began)
-        finally:
-            os.environ.pop("MLI_SCHEDULER")
-            if kept is not None:
-                os.environ["MLI_SCHEDULER"] = kept
+    with (
+        LocalCluster(**settings) as local,
+        patch.dict(os.environ, MLI_SCHEDULER=local.scheduler_address),
+        sweep.workplace(configs) as place,
+    ):
+        groups = sweep.parts(configs, place.group_size(configs[0], len(configs)))
+        done = place.client.map(_timed, groups, pure=False)
+        seconds, sizes = zip(*place.client.gather(done), strict=True)
+        trips = []
+        for i in range(repeats):
+            began = time.perf_counter()
+            place.client.submit(_empty, groups[i % len(groups)], sizes[i % len(groups)], pure=False).result()
+            trips.append(time.perf_counter() - began)
     task, overhead = statistics.median(seconds), statistics.median(trips)
     return {
         "tasks": len(groups),

@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, cross_entropy, max_pool2d
 
 import mli_utils as mli
 from benchmarks.measure import compare, timed
-from mli_utils import data, models, sweep, training
+from mli_utils import data, models, tasks, training
 from mli_utils.config import RunConfig
 
 
@@ -35,8 +35,7 @@ def ours(configs: list[RunConfig]) -> None:
 
 
 def _train(configs: list[RunConfig]) -> None:
-    place = sweep.tasks.Here()
-    place.each(configs, [([config],) for config in configs], lambda group: list(training.train_group(group)))
+    tasks.Here().each(configs, [([config],) for config in configs], lambda group: list(training.train_group(group)))
 
 
 def contiguous(configs: list[RunConfig]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import PROJECT, copy_project
 
-from mli_utils import contents, figures, training, verdicts
+from mli_utils import contents, figures, training
 
 TRAINING = [path.stem for path in sorted((PROJECT / "notebooks").glob("*.ipynb")) if "mli.train" in path.read_text()]
 QUICK = {"epochs": 1, "n_train": 30, "seeds": 3}
@@ -62,4 +62,11 @@ def test_where_few_fit(section, judged, monkeypatch):
 
     monkeypatch.setattr(training, "summarize", only_some)
     found = judged(section)
-    assert found and all(claim["verdict"] in verdicts.claims.VERDICTS for claim in found.values())
+    assert any(claim["n"] for claim in found.values())  # of the networks that did fit
+    compared = {
+        "biases-make-the-error-plateau",
+        "loss-plateau-needs-no-bias",
+        "depth-acts-through-the-bias",
+        "practical-plateau-needs-the-bias",
+    }  # with networks that did not
+    assert all(found[name]["n"] == 0 and found[name]["verdict"] == "undecided" for name in compared & found.keys())
