@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
+import time
 
-from mli_utils import claims, jobs, publish, reproduce, settings
+from mli_utils import claims, jobs, memory, publish, reproduce, settings
 from mli_utils.config import InputError, MLIError
 
 
@@ -43,11 +44,15 @@ def make_book(asked: argparse.Namespace) -> None:
     planned = jobs.plan(profile, asked.section, asked.changes)
     if asked.command == "reproduce" and (address := settings.scheduler()):
         _check_cluster(address)
-    reproduce.run(planned, asked.jobs)
-    found = claims.write(profile)
-    print(f"the book: {publish.render()}")
+    began = time.monotonic()
+    with memory.PeakMemory() as watched:
+        reproduce.run(planned, asked.jobs)
+        found = claims.write(profile)
+        print(f"the book: {publish.render()}")
     if asked.command == "reproduce":
         print(f"\n{claims.report(profile, found)}")
+    minutes, seconds = divmod(round(time.monotonic() - began), 60)
+    print(f"{minutes} min {seconds} s, at most {watched.peak / 1e9:.1f} GB of memory")
 
 
 def _check_cluster(address: str) -> None:

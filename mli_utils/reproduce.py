@@ -10,13 +10,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
 
-from mli_utils import contents, provenance, publish, settings
+from mli_utils import contents, kernels, provenance, publish, settings
 from mli_utils.config import InputError, MLIError
 from mli_utils.jobs import Job
 from mli_utils.publish import NotebookFailed
@@ -37,8 +36,10 @@ def run(jobs: Sequence[Job], workers: int | None = None) -> None:
     """
     if workers is not None and not 1 <= workers <= 64:
         raise InputError(f"JOBS={workers} is not allowed; allowed: from 1 to 64")
-    _run_changed([job for job in jobs if job.name != contents.LEDGER], workers)
-    _run_changed([job for job in jobs if job.name == contents.LEDGER], workers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # papermill's and Jupyter's own; what matters of them comes as an error
+        _run_changed([job for job in jobs if job.name != contents.LEDGER], workers)
+        _run_changed([job for job in jobs if job.name == contents.LEDGER], workers)
 
 
 def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
@@ -50,11 +51,12 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
         return
     known = publish.recorded(todo[0].profile)
     todo.sort(key=lambda job: -known.get(job.name, {}).get("seconds", 0))  # the longest first
+    kernels.start_loading()
     place = settings.device()
     device = provenance.device_name(place)
     failed = []
     workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(execute, job, job.fingerprint(), device, workers): job for job in todo}
         for future in as_completed(futures):
             job = futures[future]
@@ -71,19 +73,17 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
 def execute(job: Job, fingerprint: str, device: str, workers: int = 1) -> float:
     """Run one notebook and put its page and figures into the book; return how many seconds it took.
 
-    Runs in a process of its own, whose environment tells the notebook's kernel where things are. `fingerprint` and
-    `device` (its name) are told by the page.
+    The kernel's environment tells it where things are. `fingerprint` and `device` (its name) are told by the page.
     """
     import papermill
 
-    warnings.filterwarnings("ignore")  # of the notebook's own, papermill's come as errors below
     began = time.perf_counter()
     work = settings.build_dir(job.profile)
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix=".running-") as folder:
         folder = Path(folder)
         (folder / "figures").mkdir()
-        os.environ |= {
+        environment = {
             "MLI_ROOT": str(settings.root()),
             "MLI_PROFILE": job.profile,
             "MLI_SECTION": job.name,
@@ -92,18 +92,18 @@ def execute(job: Job, fingerprint: str, device: str, workers: int = 1) -> float:
             "MLI_PROGRESS": "1",
         }
         if workers > 1:
-            os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
         try:
             papermill.execute_notebook(
                 str(job.source),
                 str(folder / "page.ipynb"),
                 parameters=job.parameters,
-                cwd=str(job.source.parent),
                 progress_bar=False,
                 stderr_file=_Progress(job.name, alone=workers == 1),
                 request_save_on_cell_execute=False,
                 kernel_name="python3",
                 language="python",
+                kernel_manager_class=kernels.manager(environment, job.source.parent),
                 extra_arguments=["--log-level=CRITICAL"],
             )
         except papermill.PapermillExecutionError as error:
