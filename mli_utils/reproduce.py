@@ -4,12 +4,13 @@ A notebook is run again when its source, its parameters, the profile, its claims
 have changed. A page is replaced only by one that ran to its end without an error.
 """
 
+import json
 import os
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     if not todo:
         return
     known = publish.recorded(todo[0].profile)
-    todo.sort(key=lambda job: -known.get(job.name, {}).get("seconds", 0))  # the longest first
+    todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # the longest first
     kernels.start_loading()
     place = settings.device()
     device = provenance.device_name(place)
@@ -111,13 +112,15 @@ def execute(job: Job, fingerprint: str, device: str, workers: int = 1) -> float:
         seconds = time.perf_counter() - began
         notebook = nbformat.read(folder / "page.ipynb", as_version=4)
         used = folder / "used"
+        entries = sorted(set(used.read_text().split())) if used.exists() else []
         about = {
             "fingerprint": fingerprint,
             "profile": job.profile,
             "mode": settings.mode(),
             "parameters": job.parameters,
             "seconds": round(seconds, 1),
-            "used": sorted(set(used.read_text().split())) if used.exists() else [],
+            "work": round(seconds + sum(_training_times(job.profile, entries)), 1),
+            "used": entries,
             **provenance.stamp(device),
         }
         publish.publish(notebook, job.name, about)
@@ -127,6 +130,14 @@ def execute(job: Job, fingerprint: str, device: str, workers: int = 1) -> float:
             os.replace(file, target / file.name)
         write_atomically(job.page, nbformat.writes(notebook).encode())
     return seconds
+
+
+def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
+    """The seconds that training each of these runs took, whenever that was."""
+    for entry in entries:
+        path = settings.store_dir(profile) / f"{entry}.json"
+        if entry.startswith("runs/") and path.exists():
+            yield json.loads(path.read_text())["body"]["summary"]["seconds"]
 
 
 def _failure(job: Job, error) -> MLIError:
