@@ -106,6 +106,20 @@ def device() -> str:
     return "cuda" if there else "cpu"
 
 
+def checkpoint_seconds() -> float:
+    """How long a training goes on between two checkpoints, at least: `MLI_CHECKPOINT`, default 60 seconds.
+
+    Raises
+    ------
+    InputError
+        It is no number from 0 up.
+    """
+    asked = os.environ.get("MLI_CHECKPOINT") or "60"
+    if not re.fullmatch(r"\d+\.?\d*", asked):
+        raise InputError(f"MLI_CHECKPOINT={asked} is not allowed; allowed: seconds, such as 60")
+    return float(asked)
+
+
 def scheduler() -> str:
     """`MLI_SCHEDULER`, the address of a Dask scheduler whose workers train and measure; empty: this process does.
 
