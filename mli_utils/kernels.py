@@ -45,6 +45,12 @@ def manager(environment: dict[str, str], folder: Path) -> type[AsyncKernelManage
     return Manager
 
 
+def kill_all() -> None:
+    """End every forked kernel at once; what it was running raises."""
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
 class Fork:
     """A forked kernel, with what Jupyter's provisioner wants of a `subprocess.Popen`."""
 

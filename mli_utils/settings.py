@@ -56,6 +56,11 @@ def store_dir(of_profile: str | None = None) -> Path:
     return Path(os.environ.get("MLI_STORE") or build_dir(of_profile) / "store").expanduser()
 
 
+def lock_file(name: str) -> Path:
+    """What is locked while this checkout's page or site of that name is made: `build/locks/<name>.lock`."""
+    return root() / "build" / "locks" / f"{name}.lock"
+
+
 def record_dir(of_profile: str | None = None) -> Path:
     """The committed part of a profile's store: `results/<profile>`."""
     return root() / "results" / (of_profile or profile())

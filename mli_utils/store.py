@@ -81,6 +81,25 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, a file that may stay; the system lets it go when its holder dies.
+
+    Raises
+    ------
+    DiskError
+        The file cannot be made.
+    """
+    lock = FileLock(path)
+    with on_disk("lock", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Store:
     """Entries kept in `folder`, and looked for in `reads`: the first of these folders that has one answers.
 
@@ -152,18 +171,9 @@ class Store:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return dict(archive)
 
-    @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """A lock between processes, let go by the system when its holder dies."""
-        path = self.folder / "locks" / f"{name}.lock"
-        lock = FileLock(path)
-        with on_disk("lock", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+    def lock(self, name: str):
+        """A lock between processes on something of this store (`locked`)."""
+        return locked(self.folder / "locks" / f"{name}.lock")
 
     def set_aside(self, path: Path) -> None:
         """Warn that a file is damaged, and give it another name if it is this store's own."""
