@@ -16,7 +16,7 @@ import numpy as np
 
 from mli_utils import settings
 from mli_utils.config import RunConfig
-from mli_utils.store import Store, address, write_atomically
+from mli_utils.store import Store, address, remove_leftovers, write_atomically
 
 SHARE = 0.05  # of the time of a training that may go into its checkpoints
 DIGEST = hashlib.sha256().digest_size
@@ -44,6 +44,7 @@ class Checkpoints:
         packed = io.BytesIO()
         np.savez(packed, **state.arrays, about=np.frombuffer(about.encode(), np.uint8))
         data = packed.getvalue()
+        remove_leftovers(self._path(config))
         write_atomically(self._path(config), hashlib.sha256(data).digest() + data)
 
     def read(self, config: RunConfig) -> State | None:
@@ -63,7 +64,14 @@ class Checkpoints:
 
     def remove(self, config: RunConfig) -> None:
         """Forget the state of a run that is done."""
+        remove_leftovers(self._path(config))
         self._path(config).unlink(missing_ok=True)
+
+    def forget(self, configs: Iterable[RunConfig]) -> None:
+        """`remove` those of these runs, which are all done."""
+        if any((self.store.folder / "checkpoints").glob("*")):
+            for config in configs:
+                self.remove(config)
 
     def together(self, configs: Iterable[RunConfig]) -> Iterator[tuple[list[RunConfig], list[State]]]:
         """The runs in groups that are at the same step, each with its states; of those at their beginning, none."""

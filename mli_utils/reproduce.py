@@ -6,12 +6,13 @@ have changed. A page is replaced only by one that ran to its end without an erro
 
 import json
 import os
+import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -94,9 +95,7 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
         if job.is_done():
             return None
         fingerprint, began = job.fingerprint(), time.perf_counter()
-        work.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=work, prefix=".running-") as folder:
-            folder = Path(folder)
+        with _emptied(work / f".running-{job.name}") as folder:
             _run_notebook(job, folder, workers)
             seconds = time.perf_counter() - began
             notebook = nbformat.read(folder / "page.ipynb", as_version=4)
@@ -119,6 +118,17 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
                 os.replace(file, target / file.name)
             write_atomically(job.page, nbformat.writes(notebook).encode())
     return seconds
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder without what an interruption left in it; it goes afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_notebook(job: Job, folder: Path, workers: int) -> None:

@@ -100,6 +100,12 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of their writes to `path`; for those that alone may write it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
+
+
 class Store:
     """Entries kept in `folder`, and looked for in `reads`: the first of these folders that has one answers.
 

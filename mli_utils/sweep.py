@@ -121,6 +121,7 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
     missing = [config for config in asked if store.get("runs", run_key(config)) is None]
     if missing:
         _train_missing(missing, store, asked)
+    Checkpoints(store, run_key).forget(asked)  # those of a process that was killed as soon as its run was kept
     return [_read_run(config, store) for config in configs]
 
 
