@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import yaml
-
 from mli_utils import contents, settings
 from mli_utils.config import InputError, choose
 from mli_utils.store import write_atomically
@@ -89,13 +87,7 @@ def load() -> list[Claim]:
         A file that is no list of claims, an unknown, missing or repeated key or id, or a value that is not allowed;
         the message names the claim, the key and what is allowed.
     """
-    path = settings.root() / FILE
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{FILE} is not there; the book keeps its claims in it") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{FILE} is no YAML: {' '.join(str(error).split())}") from error
+    entries = contents.read_yaml(FILE)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{FILE} should be a list of claims, each a mapping of {', '.join(KEYS)}")
     sections, works = contents.sections(), contents.citations()

@@ -7,14 +7,43 @@ from pathlib import Path
 import yaml
 
 from mli_utils import settings
+from mli_utils.config import InputError
 
 LEDGER = "12_claims"  # the section that reads all others' pages
 SPEED = "13_speed"  # the section that reads what `make bench` left
 
 
+TOC = "book/_toc.yml"
+
+
+def read_yaml(name: str):
+    """What a YAML file holds, named from the project's top folder.
+
+    Raises
+    ------
+    InputError
+        It is not there, or no YAML.
+    """
+    try:
+        return yaml.safe_load((settings.root() / name).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{name} is not there; the book needs it") from None
+    except (yaml.YAMLError, ValueError) as error:  # the latter: bytes that are no text, dates that there are not
+        raise InputError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
+
+
 def files() -> list[str]:
-    """Every page of the book without suffix, as its table of contents names it."""
-    return _entries(yaml.safe_load((settings.root() / "book" / "_toc.yml").read_text()))
+    """Every page of the book without suffix, as its table of contents names it.
+
+    Raises
+    ------
+    InputError
+        The table of contents is no mapping of Jupyter Book's kind.
+    """
+    contents = read_yaml(TOC)
+    if not isinstance(contents, dict) or not isinstance(contents.get("root"), str):
+        raise InputError(f"{TOC} should be a table of contents of Jupyter Book, with root and parts or chapters")
+    return _entries(contents)
 
 
 def sections() -> list[str]:

@@ -83,10 +83,7 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     claims.load()
     choose("profile", profile, sorted(path.stem for path in (root / "profiles").glob("*.yml")))
     file = f"profiles/{profile}.yml"
-    try:
-        given = yaml.safe_load((root / file).read_text()) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    given = contents.read_yaml(file) or {}
     names = contents.sections()
     if not isinstance(given, dict):
         raise InputError(f"{file} should map sections to parameters; known sections: {', '.join(names)}")
@@ -123,7 +120,10 @@ def _change(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, as in seeds=3")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, the value as in YAML") from None
 
 
 def _known_parameters(notebook: Path) -> dict[str, object]:
