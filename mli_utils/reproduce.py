@@ -4,7 +4,9 @@ A notebook is run again when its source, its parameters, the profile, its claims
 have changed. A page is replaced only by one that ran to its end without an error.
 """
 
+import importlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -181,6 +183,7 @@ def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
 
 def _failure(job: Job, error) -> MLIError:
     """What a notebook's exception means to the user: a sentence if it is one, otherwise the cell and the traceback."""
+    importlib.import_module("mli_utils.sweep")  # all that a notebook may raise is known then
     kind = next((kind for kind in _kinds(MLIError) if kind.__name__ == error.ename), None)
     if kind:
         return (InputError if kind.exit_status == InputError.exit_status else NotebookFailed)(
@@ -211,9 +214,10 @@ class _Progress:
     """What a notebook's progress bars write, passed on to this terminal; elsewhere a line now and then."""
 
     def __init__(self, name: str, alone: bool):
-        self.name, self.live, self.last = name, alone and sys.stderr.isatty(), time.monotonic()
+        self.name, self.live, self.last = name, alone and sys.stderr.isatty(), math.inf
 
     def write(self, text: str) -> None:
+        self.last = min(self.last, time.monotonic())  # a line's time begins with the first
         if self.live:
             sys.stderr.write(text)
         elif time.monotonic() - self.last > 10 and (state := text.replace("\r", "\n").strip().split("\n")[-1]):
