@@ -120,7 +120,6 @@ BAD = [
     (["-p", "depth=-1"], "depth=-1 is not allowed; allowed: from 1 to 1000"),
     (["--section", "5", "-p", "bias=[some]"], "unknown bias 'some'; known: none, output, all"),
     (["--section", "5", "-p", "paths=[curved]"], "unknown path 'curved'; known: linear, homogeneous"),
-    (["--section", "1", "-p", "dataset=mnist"], "mnist.npz is not there; 'make data' fetches it"),
     (["--section", "1", "-p", "deep={depth: 0}"], "depth=0 is not allowed; allowed: from 1 to 1000"),
 ]
 
@@ -136,6 +135,16 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(project, monkeypatch, caps
     assert command_line.main(given) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert errors[-1].startswith("mli: ") and said in errors[-1] and len(errors) == 1
+    assert files(project) == before
+
+
+def test_data_that_is_not_there_is_one_sentence_and_leaves_the_page(project):
+    before = files(project)
+    done = mli(project, "reproduce", "--profile", "smoke", "--section", "1", "-p", "dataset=mnist")
+    errors = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and len(errors) == 1
+    assert errors[0].startswith("mli: 01_introduction: ")
+    assert "mnist.npz is not there; 'make data' fetches it" in errors[0]
     assert files(project) == before
 
 
