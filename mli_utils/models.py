@@ -93,8 +93,12 @@ def build(config: RunConfig) -> nn.Module:
     """The network of a run, at its initialization θ(0)."""
     spec = DATASETS[config.dataset]
     with torch.random.fork_rng([]):  # layers draw values of their own, which are replaced at once
-        if config.model == "fcn":
+        if config.model == "fcn" and config.normalization == "none":
             model = FCN(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
+        elif config.normalization == "layer":
+            from mli_utils import layernorm
+
+            model = layernorm.build(config)
         else:
             from mli_utils import convnets
 
@@ -138,17 +142,23 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
     """
     groups, layer, last = {}, 0, 0
     for name, module in model.named_modules():
-        own = [parameter for parameter, _ in module.named_parameters(recurse=False)]
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+        of_module = [parameter for parameter, _ in module.named_parameters(recurse=False)]
+        if isinstance(module, nn.MultiheadAttention):
+            layer = last = last + 1
+            named = {"in_proj_weight": "weights", "in_proj_bias": "hidden_biases"}
+            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in of_module}
+        elif isinstance(module, (nn.Linear, nn.Conv2d)):
             block, shortcut, _ = name.rpartition(".downsample.")
             if shortcut:
                 layer = groups[f"{block}.conv1.weight"].layer
             else:
                 layer = last = last + 1
             named = {"weight": "weights", "bias": "hidden_biases"}
-            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in own}
-        else:
-            groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in own}
+            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in of_module}
+        elif isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+            groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in of_module}
+        else:  # what a transformer adds to its patches, from the first layer on
+            groups |= {f"{name}.{parameter}".strip("."): Group("weights", 1) for parameter in of_module}
     final = list(groups)[-1]
     if final.endswith("bias"):
         groups[final] = Group("output_bias", last)
@@ -203,6 +213,12 @@ def logits(
     if isinstance(model, FCN):
         return functional_call(model, params, (images,))
     first = next(iter(own))
+    if params[first].ndim > own[first].ndim and getattr(model, "vmapped", False):
+
+        def of_one(network, batch):
+            return functional_call(model, network, (batch,))
+
+        return torch.vmap(of_one, in_dims=(0, 0 if images.ndim == 5 else None))(params, images)
     if params[first].ndim == own[first].ndim:
         model.train(statistics is None)
         return functional_call(model, {**params, **(statistics or {})}, (lay_out(model, images),))

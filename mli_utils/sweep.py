@@ -94,7 +94,7 @@ def run_key(config: RunConfig) -> dict:
         "versions": {
             "data": data.VERSION,
             "initialization": models.VERSION,
-            "training": training.VERSIONS[config.model],
+            **training.versions(config),
         },
     }
 

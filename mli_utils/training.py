@@ -14,14 +14,16 @@ from functools import partial
 import pandas as pd
 import torch
 
-from mli_utils import augmentation, data, gradients, models
-from mli_utils.config import FIELDS, MODELS, RunConfig
+from mli_utils import augmentation, balance, data, gradients, models
+from mli_utils.config import FIELDS, LATER, MODELS, RunConfig
 from mli_utils.metrics import FITTED_ERROR
 from mli_utils.models import Params
 from mli_utils.optimizers import OPTIMIZERS, SCHEDULES
 
 # Of each model; raise when the same config comes to give another θ(T), history or summary.
 VERSIONS = {"fcn": 3, "vgg16": 2, "resnet18": 2}
+# The same of what came later and concerns only runs that have it: a model, a normalization, a field off its default.
+LATER_VERSIONS = {"vit": 1, "layer": 1, "label_smoothing": 1, "freeze_bias": 1, "imbalance": 1}
 
 # A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
 # ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
@@ -29,8 +31,8 @@ PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 1000, 16, 12
 
 # What runs of a stacked model must have in common to be trained together.
 SHAPE = (
-    *("dataset", "model", "depth", "width", "bias", "n_train"),
-    *("optimizer", "momentum", "schedule", "clip", "augment", "batch_size", "epochs"),
+    *("dataset", "model", "depth", "width", "bias", "normalization", "n_train", "imbalance"),
+    *("optimizer", "momentum", "schedule", "clip", "label_smoothing", "augment", "batch_size", "epochs"),
 )
 
 
@@ -49,6 +51,13 @@ class Trained:
     end: Params
     history: pd.DataFrame
     summary: dict
+
+
+def versions(config: RunConfig) -> dict[str, int]:
+    """The version of every mechanism of this module that makes a run."""
+    has = {config.model, config.normalization, *(name for name in LATER if name in config.key())}
+    later = {name: version for name, version in LATER_VERSIONS.items() if name in has}
+    return {"training": VERSIONS[config.model], **later} if config.model in VERSIONS else later
 
 
 def shape(config: RunConfig) -> tuple:
@@ -79,7 +88,7 @@ def train_group(
 def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int], None]) -> Iterator[Trained]:
     began, everyone = time.perf_counter(), len(configs)
     first = configs[0]
-    training_set = data.load(first.dataset).first(first.n_train)
+    training_set = balance.training_set(first)
     images, labels = training_set.images.to(device), training_set.labels.to(device)
     model = models.build(first)
 
@@ -89,7 +98,7 @@ def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int]
     histories = [[] for _ in configs]
     params = {name: value.to(device) for name, value in models.stack(starts).items()}
     optimizer = OPTIMIZERS[first.optimizer](params, configs)
-    gradient = gradients.of(model)
+    gradient = gradients.of(model, first.label_smoothing)
 
     batches = math.ceil(len(labels) / first.batch_size)
     last = first.epochs * batches
@@ -131,7 +140,9 @@ def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int]
             orders = torch.stack([torch.randperm(len(labels), generator=each) for each in generators]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         seen_now = augmentation.augment(images[batch], first.augment, changes)
-        of_batch = partial(gradient, params, seen_now, labels[batch])
+        resting = [step < config.freeze_bias for config in configs]
+        now = gradients.resting(gradient, torch.tensor(resting, device=device)) if any(resting) else gradient
+        of_batch = partial(now, params, seen_now, labels[batch])
         optimizer.step(params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
 
 
