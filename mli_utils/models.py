@@ -89,6 +89,11 @@ def plain_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = tf32_before
 
 
+def takes_stacks(model: nn.Module) -> bool:
+    """Whether the network computes stacked parameters at once; others are computed one after the other."""
+    return isinstance(model, FCN) or getattr(model, "takes_stacks", False)
+
+
 def build(config: RunConfig) -> nn.Module:
     """The network of a run, at its initialization θ(0)."""
     spec = DATASETS[config.dataset]
@@ -143,11 +148,7 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
     groups, layer, last = {}, 0, 0
     for name, module in model.named_modules():
         of_module = [parameter for parameter, _ in module.named_parameters(recurse=False)]
-        if isinstance(module, nn.MultiheadAttention):
-            layer = last = last + 1
-            named = {"in_proj_weight": "weights", "in_proj_bias": "hidden_biases"}
-            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in of_module}
-        elif isinstance(module, (nn.Linear, nn.Conv2d)):
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
             block, shortcut, _ = name.rpartition(".downsample.")
             if shortcut:
                 layer = groups[f"{block}.conv1.weight"].layer
@@ -169,6 +170,12 @@ def output_bias(params: Params) -> torch.Tensor | None:
     """The bias on the logits, (classes,), or None where the network has none."""
     last = list(params)[-1]
     return params[last] if last.endswith("bias") else None
+
+
+def without_output_bias(params: Params) -> Params:
+    """The same parameters with an output bias of zero; those of a network without one as they are."""
+    bias = output_bias(params)
+    return {name: torch.zeros_like(value) if value is bias else value for name, value in params.items()}
 
 
 def stack(many: list[Params]) -> Params:
@@ -210,15 +217,9 @@ def logits(
     if params.keys() != own.keys():
         wrong = ", ".join(sorted(params.keys() ^ own.keys()))
         raise InputError(f"parameters do not fit the network: {wrong}; its own: {', '.join(own)}")
-    if isinstance(model, FCN):
+    if takes_stacks(model):
         return functional_call(model, params, (images,))
     first = next(iter(own))
-    if params[first].ndim > own[first].ndim and getattr(model, "vmapped", False):
-
-        def of_one(network, batch):
-            return functional_call(model, network, (batch,))
-
-        return torch.vmap(of_one, in_dims=(0, 0 if images.ndim == 5 else None))(params, images)
     if params[first].ndim == own[first].ndim:
         model.train(statistics is None)
         return functional_call(model, {**params, **(statistics or {})}, (lay_out(model, images),))
