@@ -31,11 +31,6 @@ SCHEDULES = {
     "end": lambda alpha, layer: np.ones_like(alpha),
 }
 
-STARTS = {
-    "own": lambda start: start,
-    "zero": lambda start: {name: torch.zeros_like(value) for name, value in start.items()},
-}
-
 PATHS = {
     "linear": dict.fromkeys(GROUPS, "linear"),
     "homogeneous": {

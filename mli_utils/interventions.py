@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mli_utils import interpolation, metrics, models, stacks, sweep
+from mli_utils import interpolation, metrics, models, stacks, starts, sweep
 from mli_utils.config import DATASETS, InputError, choose
 from mli_utils.sweep import Run
 
@@ -207,7 +207,7 @@ def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bi
     """Losses, wrong predictions and predictions of the largest bias's class, (biases, points)."""
     device = next(iter(ends[0].values())).device
     pixels = images.images.to(device)
-    first = interpolation.STARTS[start](ends[0])
+    first = starts.STARTS[start](model, None, ends)
     free = [models.without_output_bias(side) for side in (first, ends[1])]
     bias = models.output_bias(first)
     bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
