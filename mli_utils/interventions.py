@@ -32,7 +32,7 @@ class Bias:
             raise InputError(f"power={self.power} is not allowed; allowed: above 0")
 
 
-def trained(run: Run) -> np.ndarray:
+def trained_bias(run: Run) -> np.ndarray:
     """The output bias at θ(T), (classes,); zeros where the network has none."""
     bias = run.summary["output_bias"]
     return np.zeros(DATASETS[run.config.dataset].classes) if bias is None else np.array(bias)
@@ -40,7 +40,7 @@ def trained(run: Run) -> np.ndarray:
 
 def permuted(run: Run) -> np.ndarray:
     """The trained bias, its values given to classes at random, so that another class has the largest."""
-    bias = trained(run)
+    bias = trained_bias(run)
     draw = np.random.default_rng(models.stream(run.config.seed, "permutation"))
     while True:
         order = draw.permutation(len(bias))
@@ -49,9 +49,9 @@ def permuted(run: Run) -> np.ndarray:
 
 
 CHANGES = {
-    "as trained": trained,
-    "zeroed": lambda run: np.zeros_like(trained(run)),
-    "centred": lambda run: trained(run) - trained(run).mean(),
+    "as trained": trained_bias,
+    "zeroed": lambda run: np.zeros_like(trained_bias(run)),
+    "centred": lambda run: trained_bias(run) - trained_bias(run).mean(),
     "permuted": permuted,
 }
 SWAPPED = "swapped"  # for the bias of another run
@@ -72,7 +72,7 @@ def changed_biases(runs: Sequence[Run], changes: Iterable[str] = (*CHANGES, SWAP
     found = []
     for i, run in enumerate(runs):
         donor = runs[(i + 1) % len(runs)]
-        given = {change: trained(donor) if change == SWAPPED else CHANGES[change](run) for change in changes}
+        given = {change: trained_bias(donor) if change == SWAPPED else CHANGES[change](run) for change in changes}
         found.append({change: Bias(tuple(values.tolist())) for change, values in given.items()})
     return found
 
@@ -155,20 +155,68 @@ def determination(measured: Iterable[float], predicted: Iterable[float]) -> floa
     return float(1 - ((measured - predicted) ** 2).sum() / varies) if varies else float("nan")
 
 
-def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> dict:
-    """`determination` over all cells of two frames of a row a seed and a column a dose, with its bootstrap interval.
+def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame, resamples: int = 2000) -> dict:
+    """`determination` over all cells of two frames of a row a seed and a column a dose, and its 95 % percentile
+    bootstrap interval: seeds are resampled, each with all of its doses, which are not independent.
 
-    Seeds are resampled, each with all of its doses: doses of one network are not independent.
+    Returns
+    -------
+    dict of `mean` (R²), `low`, `high`, `n` (seeds); without an interval for fewer than three seeds
     """
+    pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
+    n = pairs.shape[1]
+    row = {"mean": determination(*pairs) if n else np.nan, "low": np.nan, "high": np.nan, "n": n}
+    if n < 3:
+        return row
+    chosen = np.random.default_rng(0).integers(n, size=(resamples, n))
+    low, high = np.nanquantile([determination(*pairs[:, some]) for some in chosen], [0.025, 0.975])
+    return {**row, "low": float(low), "high": float(high)}
 
-    def statistic(*columns):
-        half = len(columns) // 2
-        return determination(np.concatenate(columns[:half]), np.concatenate(columns[half:]))
 
-    columns = [frame[dose] for frame in (measured, predicted) for dose in measured]
-    if not len(measured):
-        return {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    return metrics.bootstrap(*columns, statistic=statistic)
+def dose_responses(
+    runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51, tolerance: float = 0.1
+) -> pd.DataFrame:
+    """Where the error plateau of bias-free networks ends when they are given biases of these gaps: a row a run and gap.
+
+    Returns
+    -------
+    The runs' fields, `status`, `gap`; `measured` from the true start and `measured from the origin` (error plateaus);
+    `origin` and `overlap`, what `predicted_curves` of that kind predict (`predicted_ends`); NaN where a run did not fit
+    """
+    given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
+    keys = ["status", "path", *metrics.FIELDS]
+    found = {}
+    for start, name in (("own", "measured"), ("zero", "measured from the origin")):
+        lengths = metrics.plateau(biased_curves(runs, given, alphas, start), tolerance)
+        found[name] = lengths.set_index(keys).error_plateau
+    for kind in ("origin", "overlap"):
+        curves = predicted_curves(runs, given, alphas, kind)
+        found[kind] = predicted_ends(curves, tolerance).set_index(keys).end
+    frame = pd.DataFrame(found).reset_index()
+    gap = frame.path.astype(float)
+    return metrics.only_fitted(frame.drop(columns="path")).assign(gap=gap)
+
+
+def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequence[str]) -> pd.DataFrame:
+    """Each measure at each value of `by` less that at `base`, seed by seed: means and 95 % intervals (Student's t).
+
+    Parameters
+    ----------
+    frame : a row a value of `by` and `seed`
+
+    Returns
+    -------
+    Rows of `by`, `measure`, `mean`, `low`, `high`, `n`, none for `base`
+    """
+    wide = frame.set_index([by, "seed"])[list(measures)].unstack("seed")
+    rows = [
+        {by: value, "measure": measure, **metrics.mean_and_interval(wide.loc[value, measure] - wide.loc[base, measure])}
+        for value in dict.fromkeys(frame[by])
+        if value != base
+        for measure in measures
+    ]
+    return pd.DataFrame(rows, columns=[by, "measure", "mean", "low", "high", "n"])
 
 
 def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.DataFrame:
