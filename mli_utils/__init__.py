@@ -33,7 +33,14 @@ HOMES = {
         "only_fitted",
         "plateau",
     ],
-    "neighbours": ["layer_curves", "neighbours_table", "rank_correlation", "rank_correlations", "show_columns"],
+    "neighbours": [
+        "layer_curves",
+        "line_totals",
+        "neighbours_table",
+        "rank_correlation",
+        "rank_correlations",
+        "show_columns",
+    ],
     "order": ["class_order", "explained", "order_correlations", "plateau_predictions", "predicted_as"],
     "plots": [
         "curve_figure",

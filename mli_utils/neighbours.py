@@ -56,27 +56,28 @@ def steps_to_fit(run: Run) -> float:
     return float(run.history.step.iloc[after]) if after < len(run.history) else math.nan
 
 
-def neighbours_table(runs: Sequence[Run], alphas: int = 21, tolerance: float = 0.1) -> pd.DataFrame:
-    """One row a run, with the columns of `COLUMNS`.
+def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
+    """Curves on the linear and the homogeneous path as `sweep.interpolate` has them, kept without the classes."""
+    points = interpolation.alpha_grid(alphas)
+    frames = []
+    for path in ("linear", "homogeneous"):
+        bodies = _measure(runs, {"path": interpolation.schedules(path)}, points, partial(_totals, path=path))
+        frames += [sweep.curve_frame(run, body, points, path=path) for run, body in zip(runs, bodies, strict=True)]
+    return sweep.together(frames, "path", *sweep.ALONG_CURVES)
+
+
+def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """One row a run, with the columns of `COLUMNS`; `lines` as `line_totals` returns them of the same runs.
 
     Raises
     ------
     InputError
-        No runs.
+        A run that is there twice.
     """
-    if not runs:
-        raise InputError("no runs to tabulate; allowed: one or more")
-    points = interpolation.alpha_grid(alphas)
-    lengths = []
-    for path in ("linear", "homogeneous"):
-        bodies = _measure(runs, {"path": interpolation.schedules(path)}, points, partial(_totals, path=path))
-        frames = [
-            sweep.curve_frame(run, body, points, path=path).assign(run=i)
-            for i, (run, body) in enumerate(zip(runs, bodies, strict=True))
-        ]
-        of_path = [metrics.plateau(frame, tolerance).iloc[0] for frame in frames]
-        lengths.append(pd.DataFrame(of_path).reset_index(drop=True))
-    linear, homogeneous = lengths
+    if len({run.config for run in runs}) < len(runs):
+        raise InputError("a run is there twice; allowed: every run once")
+    lengths = metrics.plateau(lines, tolerance)
+    linear, homogeneous = (lengths[lengths.path == path].reset_index(drop=True) for path in ("linear", "homogeneous"))
     ended = sweep.table(runs)
     sizes = [DATASETS[run.config.dataset].test for run in runs]
     rules = ["Adam" if c.optimizer == "adam" else "momentum" if c.momentum else "SGD" for c in (r.config for r in runs)]
