@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mli_utils.plots import LABELS, empty_figure, nothing, style
 
@@ -38,7 +39,7 @@ def forest_figure(
                 some = rows[((rows[columns] == panel) if columns else True) & ((rows[hue] == kind) if hue else True)]
                 some = some.dropna(subset="mean")
                 place = [names.index(name) + 0.6 * ((k + 0.5) / len(kinds) - 0.5) for name in some[y]]
-                ends = [(some["mean"] - some.low).fillna(0), (some.high - some["mean"]).fillna(0)]
+                ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
                 look = {"fmt": markers[k % len(markers)], "color": colours[k], "ms": 5, "lw": 1.6, "capsize": 2.5}
                 ax.errorbar(some["mean"], place, xerr=ends, label=kind, **look)
             ax.set(xlabel=xlabel, title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
@@ -67,7 +68,7 @@ def dose_figure(rows: pd.DataFrame, lines: pd.DataFrame, dose: str, response: st
         figure, axes = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
         for name, some in rows.groupby(hue, sort=False):
             place = [doses.index(value) for value in some[dose]]
-            ends = [(some["mean"] - some.low).fillna(0), (some.high - some["mean"]).fillna(0)]
+            ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
             axes.errorbar(place, some["mean"], yerr=ends, fmt="o", color=colours[name], capsize=3, label=name)
         for (name, some), dashes in zip(lines.groupby(hue, sort=False), ("-", "--", ":", "-."), strict=False):
             place = [doses.index(value) for value in some[dose]]
@@ -94,6 +95,9 @@ def scatter_figure(
             axes.set(xlabel=xlabel, ylabel=LABELS.get(measure, measure.replace("_", " ")), ylim=(0, None))
             if log:
                 axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
         sns.move_legend(panels[-1], "upper left", bbox_to_anchor=(1, 1), title=LABELS.get(hue, hue))
     return figure
 
