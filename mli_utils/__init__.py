@@ -6,10 +6,20 @@ Names are imported when first used, so the command line need not load torch to s
 import importlib
 
 HOMES = {
+    "beyond_plots": ["dose_figure", "forest_figure", "layer_figure", "scatter_figure"],
     "claims": ["score", "span"],
     "config": ["InputError", "MLIError", "RunConfig", "grid"],
     "figures": ["glue", "show", "show_table"],
     "interactive": ["show_interactive"],
+    "interventions": [
+        "Bias",
+        "biased_curves",
+        "changed_biases",
+        "determination_by_seed",
+        "dose_responses",
+        "paired_differences",
+        "trained_bias",
+    ],
     "landscape": ["predict", "square"],
     "ledger_plots": ["ledger_figure", "show_ledger"],
     "metrics": [
@@ -23,7 +33,15 @@ HOMES = {
         "only_fitted",
         "plateau",
     ],
-    "order": ["class_order", "order_correlations", "plateau_predictions", "predicted_as"],
+    "neighbours": [
+        "layer_curves",
+        "line_totals",
+        "neighbours_table",
+        "rank_correlation",
+        "rank_correlations",
+        "show_columns",
+    ],
+    "order": ["class_order", "explained", "order_correlations", "plateau_predictions", "predicted_as"],
     "plots": [
         "curve_figure",
         "dot_figure",
@@ -37,7 +55,7 @@ HOMES = {
     ],
     "speed": ["benchmarks", "exponents", "growth_figure", "many_runs", "ratio_figure"],
     "sweep": ["Run", "interpolate", "table", "train"],
-    "verdicts": ["compare", "judge", "ledger"],
+    "verdicts": ["compare", "judge", "ledger", "shares"],
 }
 __all__ = sorted(name for names in HOMES.values() for name in names)  # noqa: PLE0605
 

@@ -53,11 +53,12 @@ class ModelSpec:
 
 
 MODELS = {
-    "fcn": ModelSpec(10, False, True, None, ("none",)),
+    "fcn": ModelSpec(10, False, True, None, ("none", "layer")),
     "vgg16": ModelSpec(14, True, False, (3, 32, 32), ("none", "batch")),  # 13 convolutions and one linear layer
     "resnet18": ModelSpec(
         18, True, False, (3, 32, 32), ("none", "batch")
     ),  # its shortcuts' convolutions are not counted
+    "vit": ModelSpec(10, True, True, None, ("layer",)),  # two blocks of four between the patches' layer and the last
 }
 BIASES = ("none", "output", "all")
 OPTIMIZERS = ("sgd", "adam")
@@ -93,7 +94,8 @@ class RunConfig:
     depth: int | None = None  # weight layers on the way from image to logits; None: 10 for fcn, else the model's own
     width: int = 128  # units of each hidden layer; of a convolutional network, channels of the first (64 as published)
     bias: str = "output"  # none; output: the last layer only; all: every layer
-    normalization: str = "none"  # batch: after every convolution, with its own scale and shift whatever `bias` says
+    normalization: str = "none"  # batch: after every convolution, with its own scale and shift whatever `bias` says;
+    # layer: after every hidden layer of fcn, before every part of a block of vit, in the same way
     init_scale: float = 0.6  # factor on Kaiming-normal weights; biases start at zero
     optimizer: str = "sgd"
     lr: float = 0.03
@@ -101,11 +103,14 @@ class RunConfig:
     momentum: float = 0.9  # of sgd; adam has its usual (0.9, 0.999)
     weight_decay: float = 0.0  # added to the gradient, biases included
     clip: float = 0.0  # the largest norm of a step's whole gradient, before weight decay; 0: any
+    label_smoothing: float = 0.0  # share of every label that is spread evenly over the classes, in training only
+    freeze_bias: int = 0  # first steps in which the output bias does not move
     augment: str = "none"  # of training batches: flip: mirrored at random; crop: padded by an eighth and cut at random
     batch_size: int = 128
     epochs: int = 200  # at most
     stop_loss: float = 1e-3  # nats; training ends once the training loss is this low; 0: never early
     n_train: int | None = None  # the first n training images, classes taken in turn; None: all of them
+    imbalance: float = 1.0  # images of the first class for one of the last, falling by a constant factor between
     seed: int = 0
 
     def __post_init__(self):
@@ -133,10 +138,17 @@ class RunConfig:
             ("weight_decay", 0, 1000),
             ("clip", 0, 1e6),
             ("stop_loss", 0, 1000),
+            ("freeze_bias", 0, 1_000_000_000),
+            ("imbalance", 1, 1000),
         ):
             _within(name, getattr(self, name), low, high)
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum={self.momentum} is not allowed; allowed: from 0 up to, but not, 1")
+        if not 0 <= self.label_smoothing < 1:
+            said = f"label_smoothing={self.label_smoothing} is not allowed"
+            raise InputError(f"{said}; allowed: from 0 up to, but not, 1")
+        if self.freeze_bias and self.bias == "none":
+            raise InputError(f"freeze_bias={self.freeze_bias} is not allowed without biases; allowed: 0")
 
     def _check_model(self, spec: ModelSpec):
         choose(f"normalization of {self.model}:", self.normalization, spec.normalizations)
@@ -144,6 +156,8 @@ class RunConfig:
             object.__setattr__(self, "depth", spec.depth)
         if spec.fixed_depth and self.depth != spec.depth:
             raise InputError(f"depth={self.depth} is not allowed for {self.model}; allowed: {spec.depth}, or None")
+        if self.model == "vit" and self.width % 4:
+            raise InputError(f"width={self.width} is not allowed for vit; allowed: multiples of 4, its heads")
         if spec.image and DATASETS[self.dataset].shape != spec.image:
             fitting = ", ".join(name for name, data in DATASETS.items() if data.shape == spec.image)
             raise InputError(f"{self.model} does not take the images of {self.dataset!r}; datasets it takes: {fitting}")
@@ -169,7 +183,8 @@ class RunConfig:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
-LATER = ("normalization", "schedule", "clip", "augment")  # fields that runs of earlier records were made without
+# Fields that runs of earlier records were made without.
+LATER = ("normalization", "schedule", "clip", "augment", "label_smoothing", "freeze_bias", "imbalance")
 
 
 def make_config(**fields) -> RunConfig:

@@ -18,9 +18,22 @@ threshold_backward = torch.ops.aten.threshold_backward  # of a ReLU at 0: zero w
 Gradient = Callable[[Params, torch.Tensor, torch.Tensor, Sequence[torch.Tensor], float], None]
 
 
-def of(model: nn.Module) -> Gradient:
-    """The gradient of a network's loss: by hand where the network is fully connected, through autograd elsewhere."""
-    return ByHand() if isinstance(model, models.FCN) else Autograd(model)
+def of(model: nn.Module, smoothing: float = 0.0) -> Gradient:
+    """The gradient of a network's loss: by hand where the network is fully connected, through autograd elsewhere.
+
+    `smoothing` is the share of every label that is spread evenly over the classes, as in `cross_entropy`.
+    """
+    return ByHand(smoothing) if isinstance(model, models.FCN) else Autograd(model, smoothing)
+
+
+def resting(gradient: Gradient, networks: torch.Tensor) -> Gradient:
+    """The same, but zero, whatever was kept, for the output bias of the networks that `networks` (stack,) marks."""
+
+    def of_the_rest(params, images, labels, into, keep):
+        gradient(params, images, labels, into, keep)
+        into[-1][networks] = 0
+
+    return of_the_rest
 
 
 class Autograd:
@@ -28,8 +41,8 @@ class Autograd:
 
     precision = {"cuda": torch.bfloat16}
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, smoothing: float = 0.0):
+        self.model, self.smoothing = model, smoothing
 
     def __call__(self, params, images, labels, into, keep):
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
@@ -37,7 +50,9 @@ class Autograd:
         with torch.autocast(images.device.type, reduced, enabled=reduced is not None):
             logits = models.logits(self.model, leaves, images).to(images.dtype)
         # The sum over networks, so that each network's gradient is its own.
-        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.shape[1]
+        loss = cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=self.smoothing
+        ) / len(labels.T)
         for kept, gradient in zip(into, torch.autograd.grad(loss, list(leaves.values())), strict=True):
             kept.mul_(keep).add_(gradient) if keep else kept.copy_(gradient)
 
@@ -48,8 +63,8 @@ class ByHand:
     Autograd takes twice the time: it writes every weight gradient transposed, and into new memory.
     """
 
-    def __init__(self):
-        self.scratch = stacks.Scratch()
+    def __init__(self, smoothing: float = 0.0):
+        self.scratch, self.smoothing = stacks.Scratch(), smoothing
 
     @torch.no_grad()
     def __call__(self, params, images, labels, into, keep):
@@ -60,7 +75,7 @@ class ByHand:
             out = self.scratch(i, weight, *signals[i].shape[:2], weight.shape[1])
             stacks.affine(signals[i], weight, bias, out)
             signals.append(out.relu_() if i < len(layers) - 1 else out)
-        errors = _logit_errors(signals.pop(), labels)
+        errors = _logit_errors(signals.pop(), labels, self.smoothing)
         for i in reversed(range(len(layers))):
             weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
             if i < len(layers) - 1:
@@ -75,7 +90,7 @@ class ByHand:
                 errors = threshold_backward.grad_input(below, signals[i], 0, grad_input=below)
 
 
-def _logit_errors(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _logit_errors(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
     """∂loss/∂logits, (stack, samples, classes).
 
     Classes come before samples in memory while they are summed over: along so short a row softmax takes ten times as
@@ -84,5 +99,8 @@ def _logit_errors(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     errors = logits.mT.contiguous()
     errors.sub_(errors.amax(1, keepdim=True)).exp_()
     errors.div_(errors.sum(1, keepdim=True))
-    errors.scatter_add_(1, labels.unsqueeze(1), errors.new_full((1, 1, 1), -1).expand(len(labels), 1, labels.shape[1]))
+    answer = errors.new_full((1, 1, 1), smoothing - 1).expand(len(labels), 1, labels.shape[1])
+    errors.scatter_add_(1, labels.unsqueeze(1), answer)
+    if smoothing:
+        errors.sub_(smoothing / errors.shape[1])
     return errors.mT.contiguous().div_(labels.shape[1])

@@ -31,11 +31,6 @@ SCHEDULES = {
     "end": lambda alpha, layer: np.ones_like(alpha),
 }
 
-STARTS = {
-    "own": lambda start: start,
-    "zero": lambda start: {name: torch.zeros_like(value) for name, value in start.items()},
-}
-
 PATHS = {
     "linear": dict.fromkeys(GROUPS, "linear"),
     "homogeneous": {
@@ -199,7 +194,7 @@ def chunks(number: int, model: nn.Module, device: torch.device) -> list[np.ndarr
     """The numbers of the points of a curve, in parts that are evaluated together: as many as fit `MEMORY`, one by one
     for convolutional networks."""
     if not isinstance(model, models.FCN):
-        return np.array_split(np.arange(number), number)
+        return np.array_split(np.arange(number), math.ceil(number / (8 if models.takes_stacks(model) else 1)))
     of_one = models.SAMPLES_AT_ONCE * max(layer.out_features for layer in model.layers)
     at_once = max(1, MEMORY[device.type] // of_one)
     return np.array_split(np.arange(number), math.ceil(number / at_once))

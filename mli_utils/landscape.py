@@ -93,7 +93,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
     device = next(iter(start.values())).device
     pixels, labels = images.images.to(device), images.labels.to(device)
     bias = models.output_bias(end).double()
-    free = [_without_output_bias(side) for side in (start, end)]
+    free = [models.without_output_bias(side) for side in (start, end)]
     signal = models.logits(model, free[1], pixels).double()
     signal -= signal.mean(1, keepdim=True)  # a shift of all logits changes nothing
     apart = signal - signal.mean(0)  # what tells images apart
@@ -119,8 +119,3 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
         arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
         arrays[f"{name}: wrong"] = torch.cat([part["wrong"].sum(1, keepdim=True) for part in parts]).cpu().numpy()
     return arrays
-
-
-def _without_output_bias(params: models.Params) -> models.Params:
-    bias = models.output_bias(params)
-    return {name: torch.zeros_like(value) if value is bias else value for name, value in params.items()}

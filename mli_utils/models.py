@@ -89,12 +89,21 @@ def plain_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = tf32_before
 
 
+def takes_stacks(model: nn.Module) -> bool:
+    """Whether the network computes stacked parameters at once; others are computed one after the other."""
+    return isinstance(model, FCN) or getattr(model, "takes_stacks", False)
+
+
 def build(config: RunConfig) -> nn.Module:
     """The network of a run, at its initialization θ(0)."""
     spec = DATASETS[config.dataset]
     with torch.random.fork_rng([]):  # layers draw values of their own, which are replaced at once
-        if config.model == "fcn":
+        if config.model == "fcn" and config.normalization == "none":
             model = FCN(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
+        elif config.normalization == "layer":
+            from mli_utils import layernorm
+
+            model = layernorm.build(config)
         else:
             from mli_utils import convnets
 
@@ -138,7 +147,7 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
     """
     groups, layer, last = {}, 0, 0
     for name, module in model.named_modules():
-        own = [parameter for parameter, _ in module.named_parameters(recurse=False)]
+        of_module = [parameter for parameter, _ in module.named_parameters(recurse=False)]
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             block, shortcut, _ = name.rpartition(".downsample.")
             if shortcut:
@@ -146,9 +155,11 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
             else:
                 layer = last = last + 1
             named = {"weight": "weights", "bias": "hidden_biases"}
-            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in own}
-        else:
-            groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in own}
+            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in of_module}
+        elif isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+            groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in of_module}
+        else:  # what a transformer adds to its patches, from the first layer on
+            groups |= {f"{name}.{parameter}".strip("."): Group("weights", 1) for parameter in of_module}
     final = list(groups)[-1]
     if final.endswith("bias"):
         groups[final] = Group("output_bias", last)
@@ -159,6 +170,12 @@ def output_bias(params: Params) -> torch.Tensor | None:
     """The bias on the logits, (classes,), or None where the network has none."""
     last = list(params)[-1]
     return params[last] if last.endswith("bias") else None
+
+
+def without_output_bias(params: Params) -> Params:
+    """The same parameters with an output bias of zero; those of a network without one as they are."""
+    bias = output_bias(params)
+    return {name: torch.zeros_like(value) if value is bias else value for name, value in params.items()}
 
 
 def stack(many: list[Params]) -> Params:
@@ -200,7 +217,7 @@ def logits(
     if params.keys() != own.keys():
         wrong = ", ".join(sorted(params.keys() ^ own.keys()))
         raise InputError(f"parameters do not fit the network: {wrong}; its own: {', '.join(own)}")
-    if isinstance(model, FCN):
+    if takes_stacks(model):
         return functional_call(model, params, (images,))
     first = next(iter(own))
     if params[first].ndim == own[first].ndim:

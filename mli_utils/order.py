@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from mli_utils import metrics, sweep
-from mli_utils.config import InputError
+from mli_utils.config import InputError, make_config
 from mli_utils.sweep import Run
 
 
@@ -128,6 +128,56 @@ def predicted_as(predictions: pd.DataFrame, classes: pd.DataFrame, curves: pd.Da
                 pd.DataFrame({"run": run, "alpha": chosen.alpha, "class": said, "share": chosen.predicted_share})
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) -> pd.DataFrame:
+    """What networks predict early on a path, beside their first guess and their largest bias: a row a curve and α.
+
+    Parameters
+    ----------
+    curves : of these runs, as `sweep.interpolate(…, by_class=True)` returns them
+    at : grid points to look at
+
+    Returns
+    -------
+    The runs' fields, `status`, `start`, `path`, `alpha`; `favoured`, the class predicted most often there;
+    `guess` and `guess_share`, that at α = 0 and its share of all predictions; `is_guess`; `is_largest`, whether the
+    favoured class has the largest output bias at θ(T). NaN without such a bias, and for the guess of the origin, which
+    tells no classes apart.
+
+    Raises
+    ------
+    InputError
+        A point that is not on the grid.
+    """
+    largest = {
+        run.config: int(np.argmax(run.summary["output_bias"])) for run in runs if run.summary["output_bias"] is not None
+    }
+    keys = ["start", "path", "status", *metrics.FIELDS]
+    rows = []
+    for values, curve in curves.groupby(keys, sort=False):
+        fields = dict(zip(keys, values, strict=True))
+        config = make_config(**{name: fields[name] for name in metrics.FIELDS})
+        shares = curve.pivot(index="alpha", columns="label", values="predicted_share")
+        known = shares.iloc[0].notna().all()
+        guess = shares.iloc[0].idxmax() if known and fields["start"] != "zero" else np.nan
+        for alpha in at:
+            place = np.flatnonzero(np.isclose(shares.index, alpha))
+            if not len(place):
+                raise InputError(f"alpha={alpha} is not on the curves; allowed: {', '.join(map(str, shares.index))}")
+            favoured = shares.iloc[place[0]].idxmax() if known else np.nan
+            told = {"is_guess": guess, "is_largest": largest.get(config, np.nan) if known else np.nan}
+            rows.append(
+                {
+                    **fields,
+                    "alpha": alpha,
+                    "favoured": favoured,
+                    "guess": guess,
+                    "guess_share": shares.iloc[0].max() if known and fields["start"] != "zero" else np.nan,
+                    **{name: np.nan if np.isnan(label) else float(favoured == label) for name, label in told.items()},
+                }
+            )
+    return pd.DataFrame(rows, columns=[*keys, "alpha", "favoured", "guess", "guess_share", "is_guess", "is_largest"])
 
 
 def _last(of_run: pd.DataFrame) -> int:

@@ -224,6 +224,8 @@ def record(jobs: Sequence[Job]) -> Path:
         for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", readme.read_text()):
             (fresh / "figures").mkdir(exist_ok=True)
             shutil.copyfile(pictures / name, fresh / "figures" / name)
+        for table in pictures.glob("neighbours*.csv"):  # section 11's table, and what its columns hold
+            shutil.copyfile(table, fresh / table.name)
         left_out = ("used", "fingerprint", "claims")
         about = {name: {key: made[key] for key in made if key not in left_out} for name, made in pages.items()}
         (fresh / "about.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mli_utils import cluster, data, interpolation, models, settings, tasks, training
+from mli_utils import cluster, data, interpolation, models, settings, starts, tasks, training
 from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import FIELDS, InputError, MLIError, RunConfig, choose
 from mli_utils.models import Params
@@ -95,7 +95,7 @@ def run_key(config: RunConfig) -> dict:
         "versions": {
             "data": data.VERSION,
             "initialization": models.VERSION,
-            "training": training.VERSIONS[config.model],
+            **training.versions(config),
         },
     }
 
@@ -144,7 +144,8 @@ def interpolate(
         from run to run, so average plateaus, not the rows of one α
     by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
         wrong), `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added
-    start : `own`, the run's θ(0), or `zero`, the origin in its place
+    start : `own`, the run's θ(0); in its place `zero`, the origin, `other`, another initialization, or `noise` with
+        the norm of the trained weights (`starts`)
     statistics : what batch norm normalises by at θ(α), as `interpolation.STATISTICS` says; without it, nothing
 
     Returns
@@ -163,7 +164,7 @@ def interpolate(
     runs = [runs] if isinstance(runs, Run) else list(runs)
     named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
     points = interpolation.points_of(alphas)
-    choose("start", start, interpolation.STARTS)
+    choose("start", start, starts.STARTS)
     choose("statistics", statistics, interpolation.STATISTICS)
     for path in named.values():
         interpolation.schedules(path)
@@ -281,16 +282,16 @@ def _curve(run: Run, path, points: np.ndarray | interpolation.Adaptive, start: s
         "schedules": interpolation.schedules(path),
         **interpolation.points_key(points),
         "version": interpolation.VERSION,
-        **({} if start == "own" else {"start": start}),
+        **starts.key(start),
         **({} if run.config.normalization == "none" else {"statistics": statistics}),
     }
-    compute = partial(_compute_curve, path=path, points=points, start=start, statistics=statistics)
+    first = partial(starts.STARTS[start], config=run.config)
+    compute = partial(_compute_curve, path=path, points=points, first=first, statistics=statistics)
     return Measurement(run, "curves", key, f"the curve on path {path!r}", compute)
 
 
-def _compute_curve(model, ends, images, path, points: np.ndarray, start: str, statistics: str) -> dict:
-    first = interpolation.STARTS[start](ends[0])
-    return interpolation.curve(model, first, ends[1], points, path, images, statistics)
+def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callable, statistics: str) -> dict:
+    return interpolation.curve(model, first(model, ends=ends), ends[1], points, path, images, statistics)
 
 
 def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:

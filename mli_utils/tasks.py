@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from mli_utils import data, models, provenance, settings, training
+from mli_utils import balance, models, provenance, settings, training
 from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import MODELS, RunConfig
 from mli_utils.models import Params
@@ -47,7 +47,7 @@ def measure(config: RunConfig, arrays: dict[str, np.ndarray], compute: Callable)
     """
     device = settings.device()
     ends = [{name: value.to(device) for name, value in endpoint(arrays, side).items()} for side in ("start", "end")]
-    images = data.load(config.dataset).first(config.n_train)
+    images = balance.training_set(config)
     body = {name: _without_nan(values.tolist()) for name, values in compute(models.build(config), ends, images).items()}
     return {**body, "provenance": provenance.stamp(provenance.device_name(device))}
 

@@ -14,15 +14,17 @@ from functools import partial
 import pandas as pd
 import torch
 
-from mli_utils import augmentation, data, gradients, models
+from mli_utils import augmentation, balance, data, gradients, models
 from mli_utils.checkpoints import Checkpoints, Pace, State
-from mli_utils.config import FIELDS, MODELS, RunConfig
+from mli_utils.config import FIELDS, LATER, MODELS, RunConfig
 from mli_utils.metrics import FITTED_ERROR
 from mli_utils.models import Params
 from mli_utils.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum
 
 # Of each model; raise when the same config comes to give another θ(T), history or summary.
 VERSIONS = {"fcn": 3, "vgg16": 2, "resnet18": 2}
+# The same of what came later and concerns only runs that have it: a model, a normalization, a field off its default.
+LATER_VERSIONS = {"vit": 1, "layer": 1, "label_smoothing": 1, "freeze_bias": 1, "imbalance": 1}
 
 # A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
 # ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
@@ -30,8 +32,8 @@ PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 1000, 16, 12
 
 # What runs of a stacked model must have in common to be trained together.
 SHAPE = (
-    *("dataset", "model", "depth", "width", "bias", "n_train"),
-    *("optimizer", "momentum", "schedule", "clip", "augment", "batch_size", "epochs"),
+    *("dataset", "model", "depth", "width", "bias", "normalization", "n_train", "imbalance"),
+    *("optimizer", "momentum", "schedule", "clip", "label_smoothing", "augment", "batch_size", "epochs"),
 )
 
 
@@ -50,6 +52,13 @@ class Trained:
     end: Params
     history: pd.DataFrame
     summary: dict
+
+
+def versions(config: RunConfig) -> dict[str, int]:
+    """The version of every mechanism of this module that makes a run."""
+    has = {config.model, config.normalization, *(name for name in LATER if name in config.key())}
+    later = {name: version for name, version in LATER_VERSIONS.items() if name in has}
+    return {"training": VERSIONS[config.model], **later} if config.model in VERSIONS else later
 
 
 def shape(config: RunConfig) -> tuple:
@@ -153,10 +162,10 @@ def _train_stack(
 ) -> Iterator[Trained]:
     began, everyone, pace = time.perf_counter(), len(configs), Pace()
     first = configs[0]
-    training_set = data.load(first.dataset).first(first.n_train)
+    training_set = balance.training_set(first)
     images, labels = training_set.images.to(device), training_set.labels.to(device)
     model = models.build(first)
-    gradient = gradients.of(model)
+    gradient = gradients.of(model, first.label_smoothing)
     runs = _Stack.begin(model, configs, device)
     if states:
         runs.go_on(model, states)
@@ -201,7 +210,9 @@ def _train_stack(
             orders = torch.stack([torch.randperm(len(labels), generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         seen_now = augmentation.augment(images[batch], first.augment, runs.changes)
-        of_batch = partial(gradient, runs.params, seen_now, labels[batch])
+        resting = [step < config.freeze_bias for config in runs.configs]
+        now = gradients.resting(gradient, torch.tensor(resting, device=device)) if any(resting) else gradient
+        of_batch = partial(now, runs.params, seen_now, labels[batch])
         runs.optimizer.step(runs.params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
 
 

@@ -169,6 +169,19 @@ def wilson(yes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
+def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
+    """The share of rows of each group where a measure is true (1, not 0; NaN counts neither way), with Wilson's 95 %
+    interval: rows of `by`, `measure`, `mean`, `low`, `high`, `n`."""
+    rows = []
+    for values, group in frame.groupby(by, sort=False):
+        for measure in measures:
+            told = group[measure].dropna()
+            low, high = wilson(int(told.sum()), len(told))
+            row = {"measure": measure, "mean": told.mean(), "low": low, "high": high, "n": len(told)}
+            rows.append({**dict(zip(by, values, strict=True)), **row})
+    return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n"])
+
+
 def ledger() -> pd.DataFrame:
     """Every claim of the book with what the pages of the current profile measured.
 

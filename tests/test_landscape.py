@@ -46,5 +46,5 @@ def test_every_prediction_ends_at_the_trained_network(runs):
 def test_there_is_no_closed_form_with_hidden_biases(small_config):
     with pytest.raises(mli.InputError, match="no closed form for .* bias all .*; allowed: bias 'output'"):
         mli.predict(mli.train(small_config.replace(bias="all")))
-    with pytest.raises(mli.InputError, match="unknown start 'noise'; known: own, zero"):
-        mli.interpolate([], start="noise")
+    with pytest.raises(mli.InputError, match="unknown start 'xyz'; known: own, zero, other, noise"):
+        mli.interpolate([], start="xyz")

@@ -1,0 +1,299 @@
+"""What becomes of a curve when the output bias at θ(T) is another, or comes in at another pace.
+
+The logits are those without output bias plus the bias, so one pass along the path serves every bias. The book's
+section 09 needs all of it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mli_utils import interpolation, metrics, models, stacks, starts, sweep
+from mli_utils.config import DATASETS, InputError, choose
+from mli_utils.sweep import Run
+
+VERSION = 1  # raise when the same endpoints and biases come to give another curve
+ALONG = ("as_largest",)
+
+
+@dataclass(frozen=True)
+class Bias:
+    """An output bias for the end of a path, and the power p of the path on which it comes in, as α^p."""
+
+    values: tuple[float, ...]
+    power: float = 1.0
+
+    def __post_init__(self):
+        if not self.power > 0:
+            raise InputError(f"power={self.power} is not allowed; allowed: above 0")
+
+
+def trained_bias(run: Run) -> np.ndarray:
+    """The output bias at θ(T), (classes,); zeros where the network has none."""
+    bias = run.summary["output_bias"]
+    return np.zeros(DATASETS[run.config.dataset].classes) if bias is None else np.array(bias)
+
+
+def permuted(run: Run) -> np.ndarray:
+    """The trained bias, its values given to classes at random, so that another class has the largest."""
+    bias = trained_bias(run)
+    draw = np.random.default_rng(models.stream(run.config.seed, "permutation"))
+    while True:
+        order = draw.permutation(len(bias))
+        if order[bias.argmax()] != bias.argmax():
+            return bias[np.argsort(order)]
+
+
+CHANGES = {
+    "as trained": trained_bias,
+    "zeroed": lambda run: np.zeros_like(trained_bias(run)),
+    "centred": lambda run: trained_bias(run) - trained_bias(run).mean(),
+    "permuted": permuted,
+}
+SWAPPED = "swapped"  # for the bias of another run
+
+
+def changed_biases(runs: Sequence[Run], changes: Iterable[str] = (*CHANGES, SWAPPED)) -> list[dict[str, Bias]]:
+    """Of each run, {change: its output bias after that change}.
+
+    `as trained`; `zeroed`; `centred`: less its mean, which changes no prediction and no loss; `permuted` among the
+    classes; `swapped` for that of the next run in the list, its own where there is no other.
+
+    Raises
+    ------
+    InputError
+        An unknown change.
+    """
+    changes = [choose("change of the output bias", change, (*CHANGES, SWAPPED)) for change in changes]
+    found = []
+    for i, run in enumerate(runs):
+        donor = runs[(i + 1) % len(runs)]
+        given = {change: trained_bias(donor) if change == SWAPPED else CHANGES[change](run) for change in changes}
+        found.append({change: Bias(tuple(values.tolist())) for change, values in given.items()})
+    return found
+
+
+def dose(run: Run, gap: float) -> Bias:
+    """A bias of this gap (logits): one class above all others, another class for each seed."""
+    values = np.zeros(DATASETS[run.config.dataset].classes)
+    values[run.config.seed % len(values)] = gap
+    return Bias(tuple(values.tolist()))
+
+
+def biased_curves(
+    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, start: str = "own"
+) -> pd.DataFrame:
+    """Curves on the linear path, but for the output bias, which goes from that at θ(0) to the one given as α^p.
+
+    Parameters
+    ----------
+    biases : of each run, {name: bias}
+    start : `own`, or `zero` for curves from the origin
+
+    Returns
+    -------
+    A frame as `sweep.interpolate`'s, with the name as `path`, and `as_largest`, the share of all predictions that are
+    the class with the largest bias given (the first of several)
+
+    Raises
+    ------
+    InputError
+        A bias that has not one value a class, or another start.
+    """
+    compute = partial(_along_the_line, start=choose("start", start, ("own", "zero")))
+    return _curves(runs, biases, alphas, {"curves": start}, compute)
+
+
+def predicted_curves(
+    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "origin"
+) -> pd.DataFrame:
+    """The same as predicted from one forward pass of the trained network: z(α) = g(α) s + α^p b, with s its logits
+    without output bias.
+
+    Parameters
+    ----------
+    kind : `origin`: g = α^r with r the depth, exact where θ(0) = 0 (section 03's closed form); `overlap`: g is the
+        product over layers of α + (1−α) o, where o is how much of what tells images apart after W(T) there is after
+        W(0), of the same signals (those of the trained network, projected)
+
+    Raises
+    ------
+    InputError
+        A network with hidden biases or other layers than fully-connected ones, or another kind.
+    """
+    for run in runs:
+        if (run.config.model, run.config.normalization) != ("fcn", "none") or run.config.bias == "all":
+            raise InputError(f"no prediction for {run.config}; allowed: fcn with bias 'none' or 'output', no norm")
+    compute = partial(_from_the_end, kind=choose("kind of prediction", kind, ("origin", "overlap")))
+    return _curves(runs, biases, alphas, {"predicted": kind}, compute)
+
+
+def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Where predicted curves leave the error plateau for good: `end`, the largest α at which the error is still that of
+    chance less the tolerance's share, 0 where it never is. One row a run and path.
+
+    `overlap` needs this: it takes W(0) for a small W(T), which at the very start it is not.
+    """
+    rows = []
+    for (status, path, *fields), curve in curves.groupby(["status", "path", *metrics.FIELDS], sort=False):
+        curve = curve.sort_values("alpha", ascending=False)
+        threshold = metrics.thresholds(DATASETS[curve.dataset.iloc[0]].classes, tolerance)["error"]
+        end = 1 - metrics.crossing(1 - curve.alpha, -curve.error, -threshold) if len(curve) else np.nan
+        rows.append({**dict(zip(metrics.FIELDS, fields, strict=True)), "status": status, "path": path, "end": end})
+    return pd.DataFrame(rows, columns=[*metrics.FIELDS, "status", "path", "end"])
+
+
+def determination(measured: Iterable[float], predicted: Iterable[float]) -> float:
+    """The coefficient of determination R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; below zero where the
+    mean would be the better prediction, NaN where nothing varies."""
+    measured, predicted = (np.asarray(values, float) for values in (measured, predicted))
+    varies = ((measured - measured.mean()) ** 2).sum()
+    return float(1 - ((measured - predicted) ** 2).sum() / varies) if varies else float("nan")
+
+
+def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame, resamples: int = 2000) -> dict:
+    """`determination` over all cells of two frames of a row a seed and a column a dose, and its 95 % percentile
+    bootstrap interval: seeds are resampled, each with all of its doses, which are not independent.
+
+    Returns
+    -------
+    dict of `mean` (R²), `low`, `high`, `n` (seeds); without an interval for fewer than three seeds
+    """
+    pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
+    n = pairs.shape[1]
+    row = {"mean": determination(*pairs) if n else np.nan, "low": np.nan, "high": np.nan, "n": n}
+    if n < 3:
+        return row
+    chosen = np.random.default_rng(0).integers(n, size=(resamples, n))
+    low, high = np.nanquantile([determination(*pairs[:, some]) for some in chosen], [0.025, 0.975])
+    return {**row, "low": float(low), "high": float(high)}
+
+
+def dose_responses(
+    runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51, tolerance: float = 0.1
+) -> pd.DataFrame:
+    """Where the error plateau of bias-free networks ends when they are given biases of these gaps: a row a run and gap.
+
+    Returns
+    -------
+    The runs' fields, `status`, `gap`; `measured` from the true start and `measured from the origin` (error plateaus);
+    `origin` and `overlap`, what `predicted_curves` of that kind predict (`predicted_ends`); NaN where a run did not fit
+    """
+    given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
+    keys = ["status", "path", *metrics.FIELDS]
+    found = {}
+    for start, name in (("own", "measured"), ("zero", "measured from the origin")):
+        lengths = metrics.plateau(biased_curves(runs, given, alphas, start), tolerance)
+        found[name] = lengths.set_index(keys).error_plateau
+    for kind in ("origin", "overlap"):
+        curves = predicted_curves(runs, given, alphas, kind)
+        found[kind] = predicted_ends(curves, tolerance).set_index(keys).end
+    frame = pd.DataFrame(found).reset_index()
+    gap = frame.path.astype(float)
+    return metrics.only_fitted(frame.drop(columns="path")).assign(gap=gap)
+
+
+def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequence[str]) -> pd.DataFrame:
+    """Each measure at each value of `by` less that at `base`, seed by seed: means and 95 % intervals (Student's t).
+
+    Parameters
+    ----------
+    frame : a row a value of `by` and `seed`
+
+    Returns
+    -------
+    Rows of `by`, `measure`, `mean`, `low`, `high`, `n`, none for `base`
+    """
+    wide = frame.set_index([by, "seed"])[list(measures)].unstack("seed")
+    rows = [
+        {by: value, "measure": measure, **metrics.mean_and_interval(wide.loc[value, measure] - wide.loc[base, measure])}
+        for value in dict.fromkeys(frame[by])
+        if value != base
+        for measure in measures
+    ]
+    return pd.DataFrame(rows, columns=[by, "measure", "mean", "low", "high", "n"])
+
+
+def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.DataFrame:
+    points = interpolation.alpha_grid(alphas)
+    for run, given in zip(runs, biases, strict=True):
+        classes = DATASETS[run.config.dataset].classes
+        for name, bias in given.items():
+            if len(bias.values) != classes:
+                raise InputError(f"bias {name!r} has {len(bias.values)} values; allowed: {classes}, one a class")
+    wanted = [
+        sweep.Measurement(
+            run,
+            "interventions",
+            {
+                **about,
+                "biases": [asdict(bias) | {"values": list(bias.values)} for bias in given.values()],
+                "alphas": points.tolist(),
+                "version": [interpolation.VERSION, VERSION],
+            },
+            "curves under other biases",
+            partial(compute, points=points, biases=list(given.values())),
+        )
+        for run, given in zip(runs, biases, strict=True)
+    ]
+    frames = []
+    for run, given, body in zip(runs, biases, sweep.measure(wanted, "run"), strict=True):
+        for i, name in enumerate(given):
+            kept = {part: body[part][i] for part in ("loss", "wrong")}
+            frame = sweep.curve_frame(run, {**kept, "wrong": np.array(kept["wrong"])[:, None]}, points, path=name)
+            frames.append(frame.assign(as_largest=np.array(body["as_largest"][i], float)))
+    return sweep.together(frames, "path", *sweep.ALONG_CURVES, *ALONG)
+
+
+@torch.no_grad()
+def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bias], start: str) -> dict:
+    """Losses, wrong predictions and predictions of the largest bias's class, (biases, points)."""
+    device = next(iter(ends[0].values())).device
+    pixels = images.images.to(device)
+    first = starts.STARTS[start](model, None, ends)
+    free = [models.without_output_bias(side) for side in (first, ends[1])]
+    bias = models.output_bias(first)
+    bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
+    with models.plain_float32():
+        parts = []
+        for chosen in interpolation.chunks(len(points), model, device):
+            some = points[chosen]
+            signal = models.logits(model, interpolation.interpolate_parameters(model, *free, some), pixels)
+            parts.append(_sums(signal, some, bias, biases, images.labels.to(device)))
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+
+
+@torch.no_grad()
+def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
+    device = next(iter(ends[0].values())).device
+    with models.plain_float32():
+        gain, signal = np.ones_like(points), images.images.to(device).flatten(1)
+        for first, last in zip(*([weight for weight, _ in stacks.layers(side)] for side in ends), strict=True):
+            before, after = (signal @ weight.T for weight in (first, last))
+            apart = after - after.mean(0)  # what tells images apart
+            overlap = 0.0 if kind == "origin" else ((before * apart).sum() / apart.square().sum()).item()
+            gain *= points + (1 - points) * overlap
+            signal = after.relu()
+        signal = after
+        scale = torch.tensor(gain, dtype=signal.dtype, device=device)[:, None, None]
+        start = torch.zeros(signal.shape[-1], device=device)
+        return _sums(scale * signal, points, start, biases, images.labels.to(device))
+
+
+def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases, labels) -> dict[str, np.ndarray]:
+    """Of logits without output bias, (points, samples, classes): what is counted with each of the biases."""
+    found = {"loss": [], "wrong": [], "as_largest": []}
+    for bias in biases:
+        share = points**bias.power
+        there = interpolation.mix(start, torch.tensor(bias.values, dtype=start.dtype, device=start.device), share)
+        sums = metrics.anatomy(signal + there.unsqueeze(1), labels)
+        largest = int(np.argmax(bias.values))
+        found["loss"].append((sums["loss"] / len(labels)).cpu().numpy())
+        found["wrong"].append(sums["wrong"].sum(1).cpu().numpy())
+        found["as_largest"].append((sums["predicted"][:, largest] / len(labels)).cpu().numpy())
+    return {name: np.stack(values) for name, values in found.items()}
