@@ -23,7 +23,9 @@ HOMES = {
         "only_fitted",
         "plateau",
     ],
+    "moving": ["picture_traces", "square_traces"],
     "order": ["class_order", "order_correlations", "plateau_predictions", "predicted_as"],
+    "pictures": ["picture_figure", "predict_images"],
     "plots": [
         "curve_figure",
         "dot_figure",
