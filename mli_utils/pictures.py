@@ -126,7 +126,7 @@ def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
             half = said.columns[1] / 2
             axes.imshow(right, cmap=colours, vmin=0, vmax=1, aspect="auto", extent=(-half, 1 + half, count - 0.5, -0.5))
             for image, row in said.iterrows():
-                _name_stretches(axes, image, row, true[image])
+                _name_stretches(axes, image, row, true[image], half)
             axes.hlines(np.arange(count - 1) + 0.5, -half, 1 + half, color="white", lw=1.5)
             axes.set(xlim=(0, 1), xlabel=style.LABELS["alpha"], title=f"{path} path", yticks=[])
             axes.grid(False)
@@ -135,15 +135,16 @@ def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
 
 def _draw_images(axes, pixels: np.ndarray) -> None:
     for place, image in enumerate(pixels):
-        axes.imshow(ink(image), extent=(0, 1, place + 0.46, place - 0.46), interpolation="nearest")
+        axes.imshow(ink(image), extent=(0, 1, place + 0.42, place - 0.42), interpolation="nearest")
     axes.set(xlim=(0, 1), ylim=(len(pixels) - 0.5, -0.5), aspect="auto")
     axes.set_axis_off()
 
 
-def _name_stretches(axes, place: int, row: pd.Series, true: str) -> None:
+def _name_stretches(axes, place: int, row: pd.Series, true: str, half: float) -> None:
     """Write the predicted class where it stays the same for long enough to hold its name."""
     for name, stretch in groupby(zip(row.index, row, strict=True), key=lambda pair: pair[1]):
         along = [alpha for alpha, _ in stretch]
+        axes.vlines(along[0] - half, place - 0.5, place + 0.5, color="white", lw=1)
         if along[-1] - along[0] >= 0.02 * (1 + len(name)):
             colour = "white" if name == true else "0.15"
             axes.text((along[0] + along[-1]) / 2, place, name, color=colour, ha="center", va="center", fontsize="small")
