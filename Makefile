@@ -11,6 +11,7 @@ TORCH_BACKEND ?=
 PYTHON ?=
 BENCH ?=
 ROUNDS ?= 3
+KILLS ?= 60
 
 ifeq ($(PYTHON),)
   RUN := .venv/bin/python
@@ -25,11 +26,11 @@ export MLI_SCHEDULER := $(SCHEDULER)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
-.PHONY: help env data reproduce book serve lab test bench record clean
+.PHONY: help env data reproduce book serve lab test test-faults bench record clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PROFILE=$(basename $(notdir $(wildcard profiles/*.yml)))  SECTION=05  JOBS=2  PARAMS='seeds=3 depth=8'"
 	@echo "  DEVICE=auto cpu cuda  TORCH_BACKEND=auto cpu cu130 …  PYTHON=python: your active environment, as it is"
 	@echo "  SCHEDULER=tcp://HOST:PORT: groups of runs go to the workers of a Dask cluster"
@@ -71,6 +72,9 @@ lab: $(READY)  ## edit the notebooks in JupyterLab
 
 test: $(READY)  ## unit tests, notebooks under smoke, strict build, scan of the site
 	@$(RUN) -m pytest
+
+test-faults: $(READY)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
+	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults
 
 clean:  ## remove everything made here but .venv, data/ and results/
 	rm -rf _build build book/notebooks notebooks/figures

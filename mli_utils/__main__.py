@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 
@@ -45,14 +46,17 @@ def make_book(asked: argparse.Namespace) -> None:
     if asked.command == "reproduce" and (address := settings.scheduler()):
         _check_cluster(address)
     began = time.monotonic()
-    with memory.PeakMemory() as watched:
-        reproduce.run(planned, asked.jobs)
-        found = claims.write(profile)
-        print(f"the book: {publish.render()}")
-    if asked.command == "reproduce":
-        print(f"\n{claims.report(profile, found)}")
+    try:
+        with memory.PeakMemory() as watched:
+            reproduce.run(planned, asked.jobs)
+            found = claims.write(profile)
+            print(f"the book: {publish.render()}")
+    except KeyboardInterrupt as error:
+        raise type(error)(f"kept under {settings.root()}: {reproduce.kept(profile)}") from None
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"{minutes} min {seconds} s, at most {watched.peak / 1e9:.1f} GB of memory")
+    if asked.command == "reproduce":
+        print(f"\n{claims.report(profile, found)}")
 
 
 def _check_cluster(address: str) -> None:
@@ -74,18 +78,40 @@ def make_data(asked: argparse.Namespace) -> None:
         print(f"{name}: {data.fetch(name)}")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does, with an exit status of its own."""
+
+
+def _terminate(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Terminated
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status: 0, 1 for a failure, 2 for input that is not allowed."""
+    """Run one command; return its exit status: 0, 1 for a failure, 2 for input that is not allowed.
+
+    130 and 143 where it was ended by Ctrl-C or SIGTERM.
+    """
     commands = {"reproduce": make_book, "book": make_book, "record": make_record, "data": make_data}
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         asked = parser().parse_args(arguments)
         commands[asked.command](asked)
     except MLIError as error:
         print(f"mli: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("mli: interrupted; finished runs and pages are kept, the same command goes on", file=sys.stderr)
-        return 130
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"mli: {error.filename}: {error.strerror}; what was there is kept", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        what = "terminated" if isinstance(error, Terminated) else "interrupted"
+        said = f"; {error}" if str(error) else ""
+        print(f"mli: {what}{said}; the same command goes on from there", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

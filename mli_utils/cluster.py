@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 
 from mli_utils import data, settings, tasks
+from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import InputError, MLIError, RunConfig
 
 PATIENCE = 5  # seconds that a scheduler has to answer, and again to have a worker
@@ -134,10 +135,13 @@ class Cluster:
                 self.client.close()
                 raise
 
-    def train(self, groups: Sequence[Sequence[RunConfig]], progress: Callable[[int], None]) -> Iterator[tasks.Entry]:
+    def train(
+        self, groups: Sequence[Sequence[RunConfig]], progress: Callable[[int], None], kept: Checkpoints
+    ) -> Iterator[tasks.Entry]:
         """Train groups of runs of one shape, and give the runs of each group as it ends.
 
-        Where one fails the others are still given, then the error is raised.
+        Where one fails the others are still given, then the error is raised. Workers have no store: half-trained runs
+        are not kept, and those that are begin again.
         """
         from distributed import as_completed
 

@@ -36,12 +36,19 @@ def manager(environment: dict[str, str], folder: Path) -> type[AsyncKernelManage
 
         async def _async_launch_kernel(self, kernel_cmd, **how):
             if sys.platform != "linux":
-                return await super()._async_launch_kernel(kernel_cmd, **how)
+                await super()._async_launch_kernel(kernel_cmd, **how)
+                return
             self.provisioner.process = Fork(self.connection_file, how["env"], how["cwd"])
             self.provisioner.pid = self.provisioner.pgid = self.provisioner.process.pid
             self._reconcile_connection_info(self.provisioner.connection_info)
 
     return Manager
+
+
+def kill_all() -> None:
+    """End every forked kernel at once; what it was running raises."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 class Fork:

@@ -16,15 +16,19 @@ from mli_utils.models import Params
 class Momentum:
     """SGD with momentum and weight decay, as `torch.optim.SGD`."""
 
+    kept = ("velocity",)  # what a checkpoint holds of it: lists of tensors shaped as the parameters
+
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
         self.decays = bool(self.decay.any())
         self.momentum, self.longest = _shared(configs, "momentum"), _shared(configs, "clip")
+        self.steps = 0
         self.velocity = _zeros(params)
         self.gradients = _zeros(params) if self.longest else None
 
     def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
         """Move `params` in place, with `of_lr` times each network's learning rate."""
+        self.steps += 1
         if self.longest:
             gradient(self.gradients, 0.0)
             clip(self.gradients, self.longest)
@@ -48,6 +52,7 @@ class Adam:
     """Adam with weight decay added to the gradient, as `torch.optim.Adam`."""
 
     betas, epsilon = (0.9, 0.999), 1e-8
+    kept = ("means", "squares")
 
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")

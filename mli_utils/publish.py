@@ -17,6 +17,7 @@ from mli_utils import claims, contents, provenance, settings
 from mli_utils.config import MLIError
 from mli_utils.interactive import SCRIPT, plotly_script
 from mli_utils.jobs import Job
+from mli_utils.store import locked, write_atomically
 
 RECORDS = ("paper", "medium", "small")  # the best first
 
@@ -104,21 +105,47 @@ def render() -> Path:
     if lacking:
         raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
     extra = root / "build" / "site"
-    _lay_out_mathjax(extra / "_static" / "mathjax")
-    _copy_once(plotly_script(), extra / SCRIPT)
+    with locked(settings.lock_file("site")):
+        _lay_out_mathjax(extra / "_static" / "mathjax")
+        _copy_once(plotly_script(), extra / SCRIPT)
+        fresh = _build(root)
+        kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
+        for page in fresh.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
+            if str(page.relative_to(fresh)) not in kept and "_static" not in page.parts:
+                page.unlink()
+        return _put_in_place(fresh, root / "_build" / "html") / "index.html"
+
+
+def _build(root: Path) -> Path:
+    """Build the site beside the one that is shown; return its folder. What an interruption left of it goes."""
+    stage, begun = root / "build" / "book", root / "build" / "book.begun"
+    if begun.exists():
+        shutil.rmtree(stage, ignore_errors=True)
+    begun.touch()
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command = [*jupyter_book, "build", "book", "-W", "-n", "--keep-going"]
+    command = [*jupyter_book, "build", "book", "--path-output", str(stage), "-W", "-n", "--keep-going"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    site = root / "_build" / "html"
     output = done.stdout + done.stderr
     if done.returncode:
+        if full := re.search(r"No space left on device|Read-only file system|Disk quota exceeded", output):
+            raise BookFailed(f"the book is not rendered: {full[0]}; the last one is kept, the same command goes on")
         lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
-    kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
-    for page in site.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
-        if str(page.relative_to(site)) not in kept and "_static" not in page.parts:
-            page.unlink()
-    return site / "index.html"
+    begun.unlink()
+    return stage / "_build" / "html"
+
+
+def _put_in_place(fresh: Path, site: Path) -> Path:
+    """Copy a whole site to where readers look for it; the one before is there until then."""
+    coming, going = site.with_name("html.coming"), site.with_name("html.going")
+    for left in (coming, going):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(fresh, coming)
+    if site.exists():
+        os.replace(site, going)
+    os.replace(coming, site)
+    shutil.rmtree(going, ignore_errors=True)
+    return site
 
 
 def _lay_out_mathjax(target: Path) -> None:
@@ -130,8 +157,7 @@ def _lay_out_mathjax(target: Path) -> None:
 
 def _copy_once(source: Path, target: Path) -> None:
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        write_atomically(target, source.read_bytes())
 
 
 def recorded(profile: str) -> dict[str, dict]:

@@ -4,13 +4,15 @@ A notebook is run again when its source, its parameters, the profile, its claims
 have changed. A page is replaced only by one that ran to its end without an error.
 """
 
+import json
 import os
+import shutil
 import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -19,7 +21,7 @@ from mli_utils import contents, kernels, provenance, publish, settings
 from mli_utils.config import InputError, MLIError
 from mli_utils.jobs import Job
 from mli_utils.publish import NotebookFailed
-from mli_utils.store import write_atomically
+from mli_utils.store import locked, on_disk, write_atomically
 
 
 def run(jobs: Sequence[Job], workers: int | None = None) -> None:
@@ -50,92 +52,159 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     if not todo:
         return
     known = publish.recorded(todo[0].profile)
-    todo.sort(key=lambda job: -known.get(job.name, {}).get("seconds", 0))  # the longest first
+    todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # the longest first
     kernels.start_loading()
     place = settings.device()
     device = provenance.device_name(place)
     failed = []
     workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(execute, job, job.fingerprint(), device, workers): job for job in todo}
-        for future in as_completed(futures):
-            job = futures[future]
-            try:
-                _say(f"{job.name}: {future.result():.0f} s")
-            except MLIError as error:
-                _say(f"{job.name}: failed")
-                failed.append(error)
+        futures = {pool.submit(execute, job, device, workers): job for job in todo}
+        try:
+            for future in as_completed(futures):
+                name = futures[future].name
+                try:
+                    seconds = future.result()
+                    _say(f"{name}: unchanged" if seconds is None else f"{name}: {seconds:.0f} s")
+                except MLIError as error:
+                    _say(f"{name}: failed")
+                    failed.append(error)
+        except BaseException:  # interrupted
+            pool.shutdown(wait=False, cancel_futures=True)
+            kernels.kill_all()
+            raise
     if failed:
-        worst = type(failed[0])
-        raise worst("\n".join(str(error) for error in failed))
+        raise type(failed[0])("\n".join(str(error) for error in failed))
 
 
-def execute(job: Job, fingerprint: str, device: str, workers: int = 1) -> float:
+def execute(job: Job, device: str, workers: int = 1) -> float | None:
     """Run one notebook and put its page and figures into the book; return how many seconds it took.
 
-    The kernel's environment tells it where things are. `fingerprint` and `device` (its name) are told by the page.
-    """
-    import papermill
+    None: another process made the page meanwhile. `device` (its name) is told by the page. The page appears after its
+    figures, whole, and only where the notebook ran to its end.
 
-    began = time.perf_counter()
-    work = settings.build_dir(job.profile)
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work, prefix=".running-") as folder:
-        folder = Path(folder)
-        (folder / "figures").mkdir()
-        environment = {
-            "MLI_ROOT": str(settings.root()),
-            "MLI_PROFILE": job.profile,
-            "MLI_SECTION": job.name,
-            "MLI_FIGURES": str(folder / "figures"),
-            "MLI_USED": str(folder / "used"),
-            "MLI_PROGRESS": "1",
-        }
-        if workers > 1:
-            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-        try:
-            papermill.execute_notebook(
-                str(job.source),
-                str(folder / "page.ipynb"),
-                parameters=job.parameters,
-                progress_bar=False,
-                stderr_file=_Progress(job.name, alone=workers == 1),
-                request_save_on_cell_execute=False,
-                kernel_name="python3",
-                language="python",
-                kernel_manager_class=kernels.manager(environment, job.source.parent),
-                extra_arguments=["--log-level=CRITICAL"],
-            )
-        except papermill.PapermillExecutionError as error:
-            raise _failure(job, error) from None
-        seconds = time.perf_counter() - began
-        notebook = nbformat.read(folder / "page.ipynb", as_version=4)
-        used = folder / "used"
-        about = {
-            "fingerprint": fingerprint,
-            "profile": job.profile,
-            "mode": settings.mode(),
-            "parameters": job.parameters,
-            "seconds": round(seconds, 1),
-            "used": sorted(set(used.read_text().split())) if used.exists() else [],
-            **provenance.stamp(device),
-        }
-        publish.publish(notebook, job.name, about)
-        target = job.page.parent / "figures"
-        target.mkdir(parents=True, exist_ok=True)
-        for file in sorted((folder / "figures").iterdir()):
-            os.replace(file, target / file.name)
-        write_atomically(job.page, nbformat.writes(notebook).encode())
+    Raises
+    ------
+    NotebookFailed
+        The notebook raised, or its kernel died.
+    InputError, DataError, DiskError and others of `MLIError`
+        What the notebook raised, where its message is for the user.
+    """
+    page_lock, work = settings.lock_file(job.name), settings.build_dir(job.profile)
+    with locked(page_lock), on_disk("write into", work):
+        if job.is_done():
+            return None
+        fingerprint, began = job.fingerprint(), time.perf_counter()
+        with _emptied(work / f".running-{job.name}") as folder:
+            _run_notebook(job, folder, workers)
+            seconds = time.perf_counter() - began
+            notebook = nbformat.read(folder / "page.ipynb", as_version=4)
+            used = folder / "used"
+            entries = sorted(set(used.read_text().split())) if used.exists() else []
+            about = {
+                "fingerprint": fingerprint,
+                "profile": job.profile,
+                "mode": settings.mode(),
+                "parameters": job.parameters,
+                "seconds": round(seconds, 1),
+                "work": round(seconds + sum(_training_times(job.profile, entries)), 1),
+                "used": entries,
+                **provenance.stamp(device),
+            }
+            publish.publish(notebook, job.name, about)
+            target = job.page.parent / "figures"
+            target.mkdir(parents=True, exist_ok=True)
+            for file in sorted((folder / "figures").iterdir()):
+                os.replace(file, target / file.name)
+            write_atomically(job.page, nbformat.writes(notebook).encode())
     return seconds
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder without what an interruption left in it; it goes afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_notebook(job: Job, folder: Path, workers: int) -> None:
+    """Leave a notebook's executed copy, its figures and the list of what it used in `folder`."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    (folder / "figures").mkdir()
+    environment = {
+        "MLI_ROOT": str(settings.root()),
+        "MLI_PROFILE": job.profile,
+        "MLI_SECTION": job.name,
+        "MLI_FIGURES": str(folder / "figures"),
+        "MLI_USED": str(folder / "used"),
+        "MLI_PROGRESS": "1",
+    }
+    if workers > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        papermill.execute_notebook(
+            str(job.source),
+            str(folder / "page.ipynb"),
+            parameters=job.parameters,
+            progress_bar=False,
+            stderr_file=_Progress(job.name, alone=workers == 1),
+            request_save_on_cell_execute=False,
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=kernels.manager(environment, job.source.parent),
+            extra_arguments=["--log-level=CRITICAL"],
+        )
+    except papermill.PapermillExecutionError as error:
+        raise _failure(job, error) from None
+    except (DeadKernelError, RuntimeError) as error:  # the latter where it dies before it answers
+        if isinstance(error, RuntimeError) and "ernel" not in str(error):
+            raise
+        raise NotebookFailed(
+            f"{job.name} failed: its kernel died, perhaps for want of memory; finished runs are kept, "
+            "the same command goes on"
+        ) from None
+
+
+def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
+    """The seconds that training each of these runs took, whenever that was."""
+    for entry in entries:
+        path = settings.store_dir(profile) / f"{entry}.json"
+        if entry.startswith("runs/") and path.exists():
+            yield json.loads(path.read_text())["body"]["summary"]["seconds"]
 
 
 def _failure(job: Job, error) -> MLIError:
     """What a notebook's exception means to the user: a sentence if it is one, otherwise the cell and the traceback."""
-    if error.ename in ("InputError", "DataError"):
-        return InputError(f"{job.name}: {error.evalue}")
-    if error.ename == "NotInRecord":
-        return NotebookFailed(f"{job.name}: {error.evalue}")
+    kind = next((kind for kind in _kinds(MLIError) if kind.__name__ == error.ename), None)
+    if kind:
+        return (InputError if kind.exit_status == InputError.exit_status else NotebookFailed)(
+            f"{job.name}: {error.evalue}"
+        )
     return NotebookFailed(f"{job.name} failed.{error}\nThe cell:\n\n{error.source}\n\n{error.ename}: {error.evalue}")
+
+
+def _kinds(of: type) -> Iterator[type]:
+    """A class and all that are derived from it."""
+    yield of
+    for kind in of.__subclasses__():
+        yield from _kinds(kind)
+
+
+def kept(profile: str) -> str:
+    """What an interrupted reproduction has left, in words."""
+    store, pages = settings.store_dir(profile), [contents.about(name) for name in contents.sections()]
+    counts = {
+        "finished runs": len(list(store.glob("runs/*.json"))),
+        "half-trained runs": len(list(store.glob("checkpoints/*"))),
+        "pages": sum(about.get("profile") == profile for about in pages),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 class _Progress:

@@ -56,6 +56,11 @@ def store_dir(of_profile: str | None = None) -> Path:
     return Path(os.environ.get("MLI_STORE") or build_dir(of_profile) / "store").expanduser()
 
 
+def lock_file(name: str) -> Path:
+    """What is locked while this checkout's page or site of that name is made: `build/locks/<name>.lock`."""
+    return root() / "build" / "locks" / f"{name}.lock"
+
+
 def record_dir(of_profile: str | None = None) -> Path:
     """The committed part of a profile's store: `results/<profile>`."""
     return root() / "results" / (of_profile or profile())
@@ -104,6 +109,20 @@ def device() -> str:
     if asked == "cuda" and not there:
         raise InputError("DEVICE=cuda, but torch sees no CUDA GPU on this machine; allowed here: auto, cpu")
     return "cuda" if there else "cpu"
+
+
+def checkpoint_seconds() -> float:
+    """How long a training goes on between two checkpoints, at least: `MLI_CHECKPOINT`, default 60 seconds.
+
+    Raises
+    ------
+    InputError
+        It is no number from 0 up.
+    """
+    asked = os.environ.get("MLI_CHECKPOINT") or "60"
+    if not re.fullmatch(r"\d+\.?\d*", asked):
+        raise InputError(f"MLI_CHECKPOINT={asked} is not allowed; allowed: seconds, such as 60")
+    return float(asked)
 
 
 def scheduler() -> str:

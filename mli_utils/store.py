@@ -11,17 +11,37 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from mli_utils import settings
+from mli_utils.config import MLIError
 
 
 class DamagedFile(UserWarning):
     """A store file did not hold what was written; it has been set aside and its work is done again."""
+
+
+class DamagedRecord(MLIError):
+    """A file of the committed record does not hold what was written, and nothing may be computed in its place."""
+
+
+class DiskError(MLIError):
+    """A file could not be read or written; what was there before is still there."""
+
+
+@contextmanager
+def on_disk(doing: str, path: Path) -> Iterator[None]:
+    """Raise what the disk refuses as one sentence: `doing` is what was to be done to `path`."""
+    try:
+        yield
+    except OSError as error:
+        again = "; what was there is kept, the same command goes on from it"
+        raise DiskError(f"could not {doing} {path}: {error.strerror or error}{again}") from error
 
 
 def canonical(value) -> str:
@@ -39,19 +59,51 @@ def address(key: dict) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write so that `path` holds either what it held before or all of `data`, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write so that `path` holds either what it held before or all of `data`, also after a crash.
+
+    Raises
+    ------
+    DiskError
+        The disk is full, read-only or gone; the message says which.
+    """
+    with on_disk("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, a file that may stay; the system lets it go when its holder dies.
+
+    Raises
+    ------
+    DiskError
+        The file cannot be made.
+    """
+    lock = FileLock(path)
+    with on_disk("lock", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    finally:
+        lock.release()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of their writes to `path`; for those that alone may write it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 class Store:
@@ -71,19 +123,28 @@ class Store:
         return cls(own, {"reproduce": [own], "lab": [own, record], "book": [record]}[settings.mode()])
 
     def get(self, kind: str, key: dict) -> dict | None:
-        """The body kept for `key`, or None. A damaged file is named in a warning and set aside."""
+        """The body kept for `key`, or None. A damaged file is named in a warning and set aside.
+
+        Raises
+        ------
+        DamagedRecord
+            The file is damaged, and belongs to a record from which a book is rendered.
+        DiskError
+            It cannot be read.
+        """
         name = f"{kind}/{address(key)}"
         for folder in self.reads:
             path = folder / f"{name}.json"
-            try:
-                text = path.read_text()
-            except FileNotFoundError:
-                continue
-            except UnicodeDecodeError:
-                text = ""
+            with on_disk("read", path):
+                try:
+                    text = path.read_text()
+                except FileNotFoundError:
+                    continue
+                except UnicodeDecodeError:
+                    text = ""
             body = _verified(text, key)
             if body is None:
-                self._set_aside(path)
+                self.set_aside(path)
                 continue
             _note_use(name)
             return body
@@ -108,25 +169,30 @@ class Store:
         path = self.folder / f"{kind}/{address(key)}.npz"
         if body is None or not path.exists():
             return None
-        data = path.read_bytes()
+        with on_disk("read", path):
+            data = path.read_bytes()
         if digest(data) != body.get("arrays"):
-            self._set_aside(path)
+            self.set_aside(path)
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return dict(archive)
 
-    def lock(self, name: str) -> FileLock:
-        """A lock between processes, let go by the system when its holder dies."""
-        path = self.folder / "locks" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
+    def lock(self, name: str):
+        """A lock between processes on something of this store (`locked`)."""
+        return locked(self.folder / "locks" / f"{name}.lock")
 
-    def _set_aside(self, path: Path) -> None:
+    def set_aside(self, path: Path) -> None:
+        """Warn that a file is damaged, and give it another name if it is this store's own."""
         said = f"{path} is damaged"
         if path.is_relative_to(self.folder):
             aside = path.with_name(path.name + ".damaged")
-            os.replace(path, aside)
+            with on_disk("set aside the damaged", path):
+                os.replace(path, aside)
             said += f"; set aside as {aside.name}"
+        elif settings.mode() == "book":
+            raise DamagedRecord(
+                f"{said}; 'git checkout {path.parent}' restores the record, 'make record' makes it anew"
+            )
         warnings.warn(f"{said}; what it held is made again", DamagedFile, stacklevel=4)
 
 
@@ -143,5 +209,5 @@ def _verified(text: str, key: dict) -> dict | None:
 
 def _note_use(name: str) -> None:
     if path := settings.used_file():
-        with path.open("a") as file:
+        with on_disk("write", path), path.open("a") as file:
             file.write(name + "\n")

@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from mli_utils import cluster, data, interpolation, models, settings, tasks, training
+from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import FIELDS, InputError, MLIError, RunConfig, choose
 from mli_utils.models import Params
 from mli_utils.store import Store, address
@@ -65,7 +66,7 @@ class Run:
         """Both endpoints as the store has them, trained again where it no longer has."""
         key = run_key(self.config)
         if (arrays := self.store.arrays("runs", key)) is None:
-            _train_missing([self.config], self.store)
+            _train_missing([self.config], self.store, [self.config])
             arrays = self.store.arrays("runs", key)
         return arrays
 
@@ -116,9 +117,11 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
         if not isinstance(config, RunConfig):
             raise InputError(f"{config!r} is no RunConfig; make some with mli.grid(depth=10, seed=range(5))")
     store = Store.default()
-    missing = [config for config in dict.fromkeys(configs) if store.get("runs", run_key(config)) is None]
+    asked = list(dict.fromkeys(configs))
+    missing = [config for config in asked if store.get("runs", run_key(config)) is None]
     if missing:
-        _train_missing(missing, store)
+        _train_missing(missing, store, asked)
+    Checkpoints(store, run_key).forget(asked)  # those of a process that was killed as soon as its run was kept
     return [_read_run(config, store) for config in configs]
 
 
@@ -201,13 +204,16 @@ def progress(total: int, what: str, unit: str) -> tqdm:
     return tqdm(total=total, desc=what, unit=unit, disable=not settings.show_progress(), mininterval=1, leave=False)
 
 
-def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
+def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[RunConfig]) -> None:
+    """Train these runs. All that were asked for are put into groups, so that after an interruption groups are the same:
+    the last bits of a narrow network can depend on how many are trained beside it."""
     if settings.mode() == "book":
         raise NotInRecord(
             f"{len(configs)} runs are not in the record, the first of them {configs[0]}; "
             "the book is rendered without training: 'make reproduce' trains them, 'make record' keeps them"
         )
-    groups = _by_shape(configs)
+    shapes = {training.shape(config) for config in configs}
+    groups = [group for group in _by_shape(asked) if training.shape(group[0]) in shapes]
     with (
         workplace(configs) as place,
         progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar,
@@ -220,7 +226,7 @@ def _train_missing(configs: Sequence[RunConfig], store: Store) -> None:
             bar.update(epochs)
             bar.set_postfix_str(f"{left} runs left")
 
-        arguments = [(group, store, place, len(configs), advance) for group in groups]
+        arguments = [(group, set(configs), store, place, advance) for group in groups]
         place.each([group[0] for group in groups], arguments, _train_group)
 
 
@@ -234,14 +240,19 @@ def workplace(configs: Iterable[RunConfig]) -> Iterator[tasks.Here | cluster.Clu
         yield tasks.Here()
 
 
-def _train_group(group: Sequence[RunConfig], store: Store, place, missing: int, advance: Callable) -> None:
-    """Train those runs of one shape that are not in the store, of so many in all, and keep each as it ends."""
+def _train_group(group: Sequence[RunConfig], missing: set[RunConfig], store: Store, place, advance: Callable) -> None:
+    """Train those runs of one shape that are missing, and keep each as it ends."""
     # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
     with store.lock(address({"shape": training.shape(group[0])})):
-        open_ = [config for config in group if store.arrays("runs", run_key(config)) is None]
-        advance(sum(config.epochs for config in group if config not in open_), len(group) - len(open_))
-        for config, body, arrays in place.train(parts(open_, place.group_size(group[0], missing)), advance):
+        wanted = [config for config in group if config in missing]
+        open_ = {config for config in wanted if store.arrays("runs", run_key(config)) is None}
+        advance(sum(config.epochs for config in wanted if config not in open_), len(wanted) - len(open_))
+        together = parts(group, place.group_size(group[0], len(missing)))
+        left = [[config for config in part if config in open_] for part in together]
+        kept = Checkpoints(store, run_key)
+        for config, body, arrays in place.train([part for part in left if part], advance, kept):
             store.put("runs", run_key(config), body, arrays)
+            kept.remove(config)
             advance(0, 1)
 
 

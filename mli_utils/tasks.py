@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mli_utils import data, models, provenance, settings, training
+from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import MODELS, RunConfig
 from mli_utils.models import Params
 
@@ -20,10 +21,12 @@ GROUP_SIZE = 32  # runs trained together at most
 Entry = tuple[RunConfig, dict, dict[str, np.ndarray]]  # a run, and the body and arrays that the store keeps of it
 
 
-def train(configs: Sequence[RunConfig], progress: Callable[[int], None]) -> Iterator[Entry]:
+def train(
+    configs: Sequence[RunConfig], progress: Callable[[int], None], kept: Checkpoints | None = None
+) -> Iterator[Entry]:
     """Train runs of one shape together (`training.train_group`), and give each as soon as it has ended."""
     device = settings.device()
-    for trained in training.train_group(configs, device, progress):
+    for trained in training.train_group(configs, device, progress, kept):
         body = {
             "summary": _without_nan(trained.summary),
             "history": {name: _without_nan(column.tolist()) for name, column in trained.history.items()},
@@ -96,10 +99,12 @@ class Here:
                     results[i] = pool.submit(function, *values)
         return [result.result() if isinstance(result, Future) else result for _, result in sorted(results.items())]
 
-    def train(self, groups: Sequence[Sequence[RunConfig]], progress: Callable[[int], None]) -> Iterator[Entry]:
-        """Train groups of runs of one shape, and give each run as it ends."""
+    def train(
+        self, groups: Sequence[Sequence[RunConfig]], progress: Callable[[int], None], kept: Checkpoints
+    ) -> Iterator[Entry]:
+        """Train groups of runs of one shape, and give each run as it ends; `kept` is where half-trained runs are."""
         for group in groups:
-            yield from train(group, progress)
+            yield from train(group, progress, kept)
 
     def measure(self, config: RunConfig, arrays: dict[str, np.ndarray], compute: Callable) -> dict:
         """As `measure` of this module."""

@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 
 from mli_utils import augmentation, data, gradients, models
+from mli_utils.checkpoints import Checkpoints, Pace, State
 from mli_utils.config import FIELDS, MODELS, RunConfig
 from mli_utils.metrics import FITTED_ERROR
 from mli_utils.models import Params
-from mli_utils.optimizers import OPTIMIZERS, SCHEDULES
+from mli_utils.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum
 
 # Of each model; raise when the same config comes to give another θ(T), history or summary.
 VERSIONS = {"fcn": 3, "vgg16": 2, "resnet18": 2}
@@ -57,7 +58,10 @@ def shape(config: RunConfig) -> tuple:
 
 
 def train_group(
-    configs: Sequence[RunConfig], device: str = "cpu", progress: Callable[[int], None] = lambda epochs: None
+    configs: Sequence[RunConfig],
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda epochs: None,
+    kept: Checkpoints | None = None,
 ) -> Iterator[Trained]:
     """Train runs of one shape together, and yield each as soon as it has ended.
 
@@ -70,69 +74,135 @@ def train_group(
     configs : runs of equal `shape`
     device : where to compute
     progress : called with numbers of epochs that have been done, or will not be needed
+    kept : where half-trained runs are kept and looked for; they go on where they were, to the last bit
     """
     assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
+    groups = kept.together(configs) if kept else [(list(configs), [])]
     with models.plain_float32():
-        yield from _train_stack(list(configs), device, progress)
+        for group, states in groups:
+            yield from _train_stack(group, states, device, progress, kept)
 
 
-def _train_stack(configs: list[RunConfig], device: str, progress: Callable[[int], None]) -> Iterator[Trained]:
-    began, everyone = time.perf_counter(), len(configs)
+@dataclass
+class _Stack:
+    """Runs that are being trained: one of each list a run, one row of each tensor."""
+
+    configs: list[RunConfig]
+    starts: list[Params]
+    batches: list[torch.Generator]
+    changes: list[torch.Generator]
+    histories: list[list[dict]]
+    params: Params
+    optimizer: Momentum | Adam
+
+    @classmethod
+    def begin(cls, model: torch.nn.Module, configs: list[RunConfig], device: str) -> "_Stack":
+        starts = [models.initialize(model, config) for config in configs]
+        batches, changes = (
+            [torch.Generator().manual_seed(models.stream(config.seed, purpose)) for config in configs]
+            for purpose in ("batches", "augmentation")
+        )
+        params = {name: value.to(device) for name, value in models.stack(starts).items()}
+        optimizer = OPTIMIZERS[configs[0].optimizer](params, configs)
+        return cls(configs, starts, batches, changes, [[] for _ in configs], params, optimizer)
+
+    def keep(self, runs: list[int]) -> None:
+        """Go on with these runs of the stack only."""
+        for name in ("configs", "starts", "batches", "changes", "histories"):
+            setattr(self, name, [getattr(self, name)[i] for i in runs])
+        self.params = {name: value[runs] for name, value in self.params.items()}
+        self.optimizer.keep(runs)
+
+    def states(self, seconds: float) -> Iterator[State]:
+        """What a checkpoint holds of each run."""
+        for i, history in enumerate(self.histories):
+            tensors = {f"params/{name}": value[i] for name, value in self.params.items()}
+            for kind in self.optimizer.kept:
+                values = zip(self.params, getattr(self.optimizer, kind), strict=True)
+                tensors |= {f"{kind}/{name}": value[i] for name, value in values}
+            tensors |= {"batches": self.batches[i].get_state(), "changes": self.changes[i].get_state()}
+            arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+            yield State(self.optimizer.steps, seconds, list(history), arrays)
+
+    def go_on(self, model: torch.nn.Module, states: Sequence[State]) -> None:
+        """Be where these states are."""
+
+        def of(kind: str) -> Params:
+            rows = [
+                {name: models.lay_out(model, torch.tensor(state.arrays[f"{kind}/{name}"])) for name in self.params}
+                for state in states
+            ]
+            return {name: value.to(self.params[name].device) for name, value in models.stack(rows).items()}
+
+        self.params = of("params")
+        for kind in self.optimizer.kept:
+            setattr(self.optimizer, kind, list(of(kind).values()))
+        self.optimizer.steps = states[0].step
+        self.histories = [list(state.history) for state in states]
+        for i, state in enumerate(states):
+            self.batches[i].set_state(torch.tensor(state.arrays["batches"]))
+            self.changes[i].set_state(torch.tensor(state.arrays["changes"]))
+
+
+def _train_stack(
+    configs: list[RunConfig],
+    states: Sequence[State],
+    device: str,
+    progress: Callable[[int], None],
+    kept: Checkpoints | None,
+) -> Iterator[Trained]:
+    began, everyone, pace = time.perf_counter(), len(configs), Pace()
     first = configs[0]
     training_set = data.load(first.dataset).first(first.n_train)
     images, labels = training_set.images.to(device), training_set.labels.to(device)
     model = models.build(first)
-
-    starts = [models.initialize(model, config) for config in configs]
-    generators = [torch.Generator().manual_seed(models.stream(config.seed, "batches")) for config in configs]
-    changes = [torch.Generator().manual_seed(models.stream(config.seed, "augmentation")) for config in configs]
-    histories = [[] for _ in configs]
-    params = {name: value.to(device) for name, value in models.stack(starts).items()}
-    optimizer = OPTIMIZERS[first.optimizer](params, configs)
     gradient = gradients.of(model)
+    runs = _Stack.begin(model, configs, device)
+    if states:
+        runs.go_on(model, states)
+        began -= states[0].seconds
 
     batches = math.ceil(len(labels) / first.batch_size)
-    last = first.epochs * batches
+    done, last = runs.optimizer.steps, first.epochs * batches
+    progress(everyone * (done // batches))
     seen, answers = images[:PROBE], labels[:PROBE]
-    due = log_steps()
+    due = itertools.dropwhile(lambda step: states and step <= done, log_steps())
     next_log = next(due)
-    orders = torch.empty(len(configs), 0, dtype=torch.int64, device=device)
-    for step in range(last + 1):
-        if step and step % batches == 0:
-            progress(len(configs))
+    orders = None
+    for step in range(done, last + 1):
+        if step > done and step % batches == 0:
+            progress(len(runs.configs))
         if step in (next_log, last):
             next_log = next(due)
-            measured = models.evaluate(model, params, seen, answers)
-            for history, row in zip(histories, history_rows(step, measured, answers), strict=True):
+            measured = models.evaluate(model, runs.params, seen, answers)
+            for history, row in zip(runs.histories, history_rows(step, measured, answers), strict=True):
                 history.append(row)
             losses = measured["loss"].tolist()
             over = [
                 step == last or not math.isfinite(loss) or loss <= config.stop_loss
-                for loss, config in zip(losses, configs, strict=True)
+                for loss, config in zip(losses, runs.configs, strict=True)
             ]
-            for i in itertools.compress(range(len(configs)), over):
+            for i in itertools.compress(range(len(over)), over):
                 progress(first.epochs - step // batches)
                 seconds = (time.perf_counter() - began) / everyone
-                end = {name: value[i].clone() for name, value in params.items()}
-                history = pd.DataFrame(histories[i])
-                summary = summarize(model, starts[i], end, training_set, seconds)
-                yield Trained(configs[i], starts[i], _on_cpu(end), history, {"steps": step, **summary})
+                end = {name: value[i].clone() for name, value in runs.params.items()}
+                history = pd.DataFrame(runs.histories[i])
+                summary = summarize(model, runs.starts[i], end, training_set, seconds)
+                yield Trained(runs.configs[i], runs.starts[i], _on_cpu(end), history, {"steps": step, **summary})
             if all(over):
                 return
             if any(over):
-                keep = [i for i, done in enumerate(over) if not done]
-                configs, starts, generators, changes, histories = (
-                    [values[i] for i in keep] for values in (configs, starts, generators, changes, histories)
-                )
-                params = {name: value[keep] for name, value in params.items()}
-                orders = orders[keep]
-                optimizer.keep(keep)
+                going_on = [i for i, ended in enumerate(over) if not ended]
+                runs.keep(going_on)
+                orders = None if orders is None else orders[going_on]
         if step % batches == 0:
-            orders = torch.stack([torch.randperm(len(labels), generator=each) for each in generators]).to(device)
+            if kept and step > done:
+                pace.write(kept, runs.configs, partial(runs.states, time.perf_counter() - began))
+            orders = torch.stack([torch.randperm(len(labels), generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
-        seen_now = augmentation.augment(images[batch], first.augment, changes)
-        of_batch = partial(gradient, params, seen_now, labels[batch])
-        optimizer.step(params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
+        seen_now = augmentation.augment(images[batch], first.augment, runs.changes)
+        of_batch = partial(gradient, runs.params, seen_now, labels[batch])
+        runs.optimizer.step(runs.params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
 
 
 def log_steps() -> Iterator[int]:

@@ -161,7 +161,7 @@ def test_workers_say_how_far_they_are(two, small, tmp_path, monkeypatch):
     (config,) = mli.grid(**{**small, "epochs": 6000, "stop_loss": 0.0})
     said = []
     with sweep.workplace([config]) as place:
-        list(place.train([[config]], said.append))
+        list(place.train([[config]], said.append, None))
         assert not place.notes
     assert len(said) > 1 and sum(said) == 6000
 
@@ -177,7 +177,7 @@ def test_an_error_on_a_worker_is_the_same_sentence(two, small_config, tmp_path, 
             place.measure(small_config, arrays, compute)
         monkeypatch.setattr(cluster, "versions", lambda: {"training": {"fcn": -1}})
         with pytest.raises(mli.InputError, match="mli_utils.training has version .* there and .*-1.* here"):
-            list(place.train([[small_config]], lambda epochs: None))
+            list(place.train([[small_config]], lambda epochs: None, None))
     with pytest.raises(mli.InputError, match="worker tcp://.*mli_utils.training has version"):
         mli.train(small_config)
     assert not list((tmp_path / "store").glob("runs/*"))

@@ -57,3 +57,41 @@ def test_a_factor_of_zero_forgets_what_was_there_even_where_it_is_not_finite():
 def test_the_gradient_of_a_model(name, kind):
     config = mli.RunConfig(model=name, dataset="digits32" if name == "vgg16" else "digits", width=8)
     assert isinstance(gradients.of(models.build(config)), kind)
+
+
+def convolutional_case():
+    config = mli.RunConfig(model="vgg16", dataset="digits32", width=4)
+    model = models.build(config)
+    params = models.stack([models.initialize(model, config.replace(seed=seed)) for seed in range(2)])
+    generator = torch.Generator().manual_seed(1)
+    return model, params, torch.randn(2, 6, 3, 32, 32, generator=generator), torch.arange(12).view(2, 6) % 10
+
+
+def relative_difference(ones, others):
+    norm = sum((one - other).square().sum() for one, other in zip(ones, others, strict=True)).sqrt()
+    return (norm / sum(other.square().sum() for other in others).sqrt()).item()
+
+
+def gradient_of(model, params, images, labels):
+    into = [torch.zeros_like(value) for value in params.values()]
+    gradients.Autograd(model)(params, images, labels, into, 0.0)
+    return into
+
+
+def test_products_in_bfloat16_leave_a_gradient_of_32_bits_that_is_close(monkeypatch):
+    case = convolutional_case()
+    exact = gradient_of(*case)
+    monkeypatch.setitem(gradients.Autograd.precision, "cpu", torch.bfloat16)
+    rough = gradient_of(*case)
+    assert all(value.dtype == torch.float32 for value in rough)
+    assert 1e-5 < relative_difference(rough, exact) < 0.05
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_s_gradient_is_close_to_the_processor_s():
+    model, params, images, labels = convolutional_case()
+    exact = gradient_of(model, params, images, labels)
+    there = gradient_of(
+        model.to("cuda"), {name: value.to("cuda") for name, value in params.items()}, images.cuda(), labels.cuda()
+    )
+    assert relative_difference([value.cpu() for value in there], exact) < 0.05

@@ -1,4 +1,6 @@
+import errno
 import json
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mli_utils import store
-from mli_utils.store import DamagedFile, Store, address
+from mli_utils.store import DamagedFile, DiskError, Store, address
 
 KEY = {"config": {"depth": 3, "lr": 0.1}, "versions": {"data": 1}}
 BODY = {"loss": [0.1, 1 / 3, 5e-324, 1.7976931348623157e308], "note": "α"}
@@ -81,9 +83,10 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     store.write_atomically(path, b"before")
 
     def full(*_):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    said = f"could not write {path}: No space left on device; what was there is kept, the same command goes on"
+    with pytest.raises(DiskError, match=re.escape(said)):
         store.write_atomically(path, b"after")
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]

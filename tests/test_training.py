@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mli_utils as mli
-from mli_utils import data, models, training
+from mli_utils import data, interpolation, models, training
 from tests.test_optimizers import torch_optimizer
 
 
@@ -123,3 +123,24 @@ def test_a_schedule_scales_every_step():
     half = mli.train(mli.RunConfig(**{**fields, "lr": 0.05}, epochs=2))[0]
     assert cosine.history.loss[1] == constant.history.loss[1] == pytest.approx(constant.summary["train_loss"], rel=1e-4)
     assert cosine.summary["distance"] != half.summary["distance"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_trains_and_measures_as_the_processor_does(small_config):
+    here, there = (next(training.train_group([small_config], device)) for device in ("cpu", "cuda"))
+    assert there.summary["status"] == here.summary["status"] == "fitted"
+    for name, value in here.start.items():
+        assert torch.equal(there.start[name], value)
+    assert torch.allclose(torch.tensor(there.history.loss[:10]), torch.tensor(here.history.loss[:10]), rtol=1e-4)
+    model, images = models.build(small_config), data.load("digits").first(small_config.n_train)
+    curves = [
+        interpolation.curve(
+            model,
+            *({n: v.to(device) for n, v in ends.items()} for ends in (here.start, here.end)),
+            11,
+            "linear",
+            images,
+        )
+        for device in ("cpu", "cuda")
+    ]
+    assert abs(curves[0]["loss"] - curves[1]["loss"]).max() < 1e-5
