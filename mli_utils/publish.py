@@ -8,14 +8,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import nbformat
 
-from mli_utils import claims, contents, provenance, settings
+from mli_utils import claims, contents, provenance, settings, shipped, status
 from mli_utils.config import MLIError
-from mli_utils.interactive import SCRIPT, plotly_script
 from mli_utils.jobs import Job
 from mli_utils.store import locked, write_atomically
 
@@ -104,10 +102,9 @@ def render() -> Path:
     lacking = [name for name in contents.sections() if not contents.page(name).exists()]
     if lacking:
         raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
-    extra = root / "build" / "site"
     with locked(settings.lock_file("site")):
-        _lay_out_mathjax(extra / "_static" / "mathjax")
-        _copy_once(plotly_script(), extra / SCRIPT)
+        shipped.lay_out(root / "build" / "site")
+        status.write()
         fresh = _build(root)
         kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
         for page in fresh.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
@@ -141,29 +138,12 @@ def _put_in_place(fresh: Path, site: Path) -> Path:
     for left in (coming, going):
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(fresh, coming)
+    shipped.trim(coming)
     if site.exists():
         os.replace(site, going)
     os.replace(coming, site)
     shutil.rmtree(going, ignore_errors=True)
     return site
-
-
-def _lay_out_mathjax(target: Path) -> None:
-    """Copy what pages use of MathJax, 2 of the installed package's 24 MB, for the site to ship."""
-    for file in metadata.files("sphinx-mathjax-offline"):
-        if file.name == "tex-chtml.js" or file.suffix == ".woff":
-            _copy_once(file.locate(), target / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
-
-
-def _copy_once(source: Path, target: Path) -> None:
-    if not target.exists():
-        write_atomically(target, source.read_bytes())
-
-
-def recorded(profile: str) -> dict[str, dict]:
-    """What the record of a profile says of each section's page: its figures, seconds and what made it."""
-    path = settings.record_dir(profile) / "about.json"
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def best_record() -> str:
@@ -177,7 +157,7 @@ def best_record() -> str:
     wanted = contents.sections()
     lacking = {}
     for profile in RECORDS:
-        there = recorded(profile)
+        there = contents.recorded(profile)
         lacking[profile] = [name for name in wanted if name not in there]
         if not lacking[profile]:
             return profile

@@ -35,7 +35,7 @@ def status() -> str:
     """When, how long, where and from which record every page was made, and with which parameters, in MyST Markdown."""
     pages = {name: contents.about(name) for name in contents.sections()}
     profile = _one(about["profile"] for about in pages.values())
-    record = contents.recorded(profile) if profile in _profiles() else {}
+    record = contents.recorded(profile)
     lines = [
         "(status)=",
         "# Status",
@@ -89,10 +89,6 @@ def citation() -> str:
         f"The paper itself, {{cite:t}}`wang2023`:\n\n```bibtex\n{paper}\n```\n\n"
         "A number is best cited with the line of provenance below its figure; {ref}`status` has the version of the code.\n"
     )
-
-
-def _profiles() -> list[str]:
-    return [path.stem for path in (settings.root() / "profiles").glob("*.yml")]
 
 
 def _one(values) -> str:
