@@ -8,7 +8,11 @@ from pathlib import Path
 import mli_utils
 from mli_utils import contents
 
-BESIDE = {"data": ["load"], "interpolation": ["interpolate_parameters"], "models": ["build"]}  # not in `mli_utils` itself
+BESIDE = {
+    "data": ["load"],
+    "interpolation": ["interpolate_parameters"],
+    "models": ["build"],
+}  # not in `mli_utils` itself
 HEADINGS = ("Parameters", "Returns", "Raises")
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: : (.*))?$")
 
@@ -41,7 +45,9 @@ def _entry(node: ast.FunctionDef | ast.ClassDef, source: str, said: str) -> str:
     if isinstance(node, ast.FunctionDef):
         call = f"{said}({_arguments(node.args)})"
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        shown = call + returns if len(call + returns) <= 88 else f"{said}(\n    {_arguments(node.args, True)}\n){returns}"
+        shown = (
+            call + returns if len(call + returns) <= 88 else f"{said}(\n    {_arguments(node.args, True)}\n){returns}"
+        )
     else:
         fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
         lines = source.splitlines()[fields[0].lineno - 1 : fields[-1].end_lineno] if fields else []

@@ -47,7 +47,7 @@ def square_traces(square: pd.DataFrame, depth: int) -> Moving:
                 "z": [[float(f"{value:.3g}") for value in row] for row in table.to_numpy().T],
                 "colorscale": "Cividis",
                 "zsmooth": "best",
-                "colorbar": {"x": side, "thickness": 12, "len": 0.9},
+                "colorbar": {"x": side, "thickness": 12, "len": 0.9, "title": {"text": measure, "side": "top"}},
                 "hovertemplate": f"α weights %{{x}}<br>α bias %{{y}}<br>{measure} %{{z}}<extra></extra>",
                 **there,
             }
@@ -74,7 +74,7 @@ def square_traces(square: pd.DataFrame, depth: int) -> Moving:
                 "mode": "markers+text",
                 "marker": {"size": 13, "color": style.PALETTE[place], "line": {"color": "white", "width": 2}},
                 "text": [f"<b>{path} {read[axis]((alpha, bias(alpha))):.2f}</b>"],
-                "textposition": f"{'top' if place == 0 else 'bottom'} {'right' if alpha < 0.5 else 'left'}",
+                "textposition": _beside(alpha, bias(alpha), place),
                 "textfont": {"color": "white", "size": 13, "shadow": "0 0 3px black, 0 0 3px black"},
                 "cliponaxis": False,
                 "hoverinfo": "skip",
@@ -91,13 +91,19 @@ def square_traces(square: pd.DataFrame, depth: int) -> Moving:
 
     layout = {
         "height": 380,
-        "margin": {"l": 50, "r": 10, "t": 30, "b": 45},
+        "margin": {"l": 50, "r": 70, "t": 30, "b": 45},
         "xaxis": axes("y", [0, 0.4], "α of the weights"),
         "xaxis2": axes("y2", [0.6, 1], "α of the weights"),
         "yaxis": axes("x", [0, 1], "α of the bias"),
         "yaxis2": axes("x2", [0, 1], "α of the bias"),
     }
     return always, layout, traces
+
+
+def _beside(alpha: float, bias: float, place: int) -> str:
+    """Where the words of a dot stand so that they stay in the square and out of each other's way."""
+    height = "bottom" if bias > 0.9 and place else "middle" if bias > 0.9 else "top"
+    return f"{height} {'right' if alpha < 0.5 else 'left'}"
 
 
 def picture_traces(predictions: pd.DataFrame, pixels: np.ndarray, curves: pd.DataFrame) -> Moving:
@@ -181,7 +187,7 @@ def picture_traces(predictions: pd.DataFrame, pixels: np.ndarray, curves: pd.Dat
     hidden = {"visible": False, "fixedrange": True}
     layout = {
         "height": 430,
-        "margin": {"l": 50, "r": 10, "t": 30, "b": 10},
+        "margin": {"l": 50, "r": 20, "t": 30, "b": 10},
         "legend": {"orientation": "h", "x": 0, "y": 1.12},
         "xaxis": {"domain": [0, 0.45], "title": {"text": "α", "standoff": 2}, "range": [0, 1], "anchor": "y"},
         "yaxis": {"domain": [0.5, 1], "title": {"text": "training loss"}, "rangemode": "tozero"},

@@ -15,7 +15,7 @@ import nbformat
 from mli_utils import claims, contents, provenance, settings, shipped, status
 from mli_utils.config import MLIError
 from mli_utils.jobs import Job
-from mli_utils.store import locked, write_atomically
+from mli_utils.store import locked
 
 RECORDS = ("paper", "medium", "small")  # the best first
 
@@ -46,6 +46,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             tags.append("hide-input")
         if cell.cell_type != "code":
             continue
+        cell.metadata["mystnb"] = {"code_prompt_show": _prompt(cell), "code_prompt_hide": "Hide it"}
         if any(output.output_type == "error" for output in cell.outputs):
             raise NotebookFailed(f"{name}: a cell shows an error:\n\n{cell.source}")
         marks = [output.get("metadata", {}).get(settings.FIGURE_MARK, {}) for output in cell.outputs]
@@ -54,7 +55,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             raise NotebookFailed(f"{name}: a cell shows {len(shown)} figures; one a cell can be numbered")
         for figure in shown:
             figures.append(figure["name"])
-            cell.metadata["mystnb"] = {
+            cell.metadata["mystnb"] |= {
                 "figure": {"name": figure["name"], "caption": figure["caption"]},
                 "image": {"alt": figure["alt"]},
             }
@@ -73,6 +74,18 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
     first = next(place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown")
     notebook.cells.insert(first + 1, line)
+
+
+def _prompt(cell: nbformat.NotebookNode) -> str:
+    """What a folded cell holds."""
+    if "parameters" in cell.metadata.tags:
+        return "Parameters, as the notebook has them"
+    if "injected-parameters" in cell.metadata.tags:
+        return "Parameters that this profile changes"
+    marked = any(settings.FIGURE_MARK in output.get("metadata", {}) for output in cell.outputs)
+    if any("scrapbook" in output.get("metadata", {}) for output in cell.outputs):
+        return "Code of the numbers in the text"
+    return "Code of the figure" if marked else "Code"
 
 
 def origin(about: dict) -> str:
