@@ -1,4 +1,4 @@
-"""The page on `mli_utils`: every public name with its signature and docstring, read from the source, nothing imported."""
+"""The page on `mli_utils`: every public name, its signature and docstring, read from the source without importing it."""
 
 import ast
 import re
@@ -8,11 +8,8 @@ from pathlib import Path
 import mli_utils
 from mli_utils import contents
 
-BESIDE = {
-    "data": ["load"],
-    "interpolation": ["interpolate_parameters"],
-    "models": ["build"],
-}  # not in `mli_utils` itself
+# Fixed names that `mli_utils` itself does not give.
+BESIDE = {"data": ["load"], "interpolation": ["interpolate_parameters"], "models": ["build"]}
 HEADINGS = ("Parameters", "Returns", "Raises")
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: : (.*))?$")
 
@@ -85,7 +82,7 @@ def _documented(docstring: str) -> str:
 
 
 def _definitions(text: str) -> str:
-    """Entries, `name : what it is` or a name above indented lines, as a definition list; what else there is as prose."""
+    """Entries, `name : what it is` or a name above indented lines, as a definition list; anything else as prose."""
     made, block = [], []
 
     def close():
