@@ -1,4 +1,4 @@
-"""The page on `mli_utils`: every public name, its signature and docstring, read from the source without importing it."""
+"""The page on `mli_utils`: every public name, its signature and docstring, read from the source, unimported."""
 
 import ast
 import re
@@ -42,9 +42,9 @@ def _entry(node: ast.FunctionDef | ast.ClassDef, source: str, said: str) -> str:
     if isinstance(node, ast.FunctionDef):
         call = f"{said}({_arguments(node.args)})"
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        shown = (
-            call + returns if len(call + returns) <= 88 else f"{said}(\n    {_arguments(node.args, True)}\n){returns}"
-        )
+        shown = call + returns
+        if len(shown) > 88:
+            shown = f"{said}(\n    {_arguments(node.args, broken=True)}\n){returns}"
     else:
         fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
         lines = source.splitlines()[fields[0].lineno - 1 : fields[-1].end_lineno] if fields else []

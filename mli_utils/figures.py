@@ -79,8 +79,9 @@ def origin(runs: Iterable[Run]) -> dict:
     values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
     seeds = sorted({run.config.seed for run in runs})
     mixed = [name for name in values if len(values[name]) > 1]
+    runs_, seeds_ = (f"{name}{'s' * (len(some) > 1)}" for some, name in ((runs, "run"), (seeds, "seed")))
     line = (
-        f"Profile {here['profile']}; {len(runs)} run{'s' * (len(runs) > 1)}, seed{'s' * (len(seeds) > 1)} {_ranges(seeds)}; code {', '.join(values['code'])}; "
+        f"Profile {here['profile']}; {len(runs)} {runs_}, {seeds_} {_ranges(seeds)}; code {', '.join(values['code'])}; "
         f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.days(made)}."
         + (f" Mixed: {' and '.join(mixed)} differ between runs." if mixed else "")
     )

@@ -17,7 +17,9 @@ SCRIPT = "plotly/plotly.min.js"  # inside the site
 
 PAGE = """<div class="interactive" id="{name}" role="group" aria-label="{label}">
 <form>{inputs}</form>
+<div class="scrolled" tabindex="0" role="group" aria-label="The plot of the settings above">
 <div class="plot" style="min-height: {height}px"></div>
+</div>
 </div>
 <noscript><p>This figure moves only with scripts; the numbered figure above is its twin.</p></noscript>
 {script}

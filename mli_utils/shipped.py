@@ -21,7 +21,7 @@ def lay_out(folder: Path) -> None:
 
 
 def trim(site: Path) -> None:
-    """Take out of a built site what none of its pages uses: source maps, and all but a few of the theme's 2000 icons."""
+    """Take out of a built site what none of its pages uses: source maps, and most of the theme's 2000 icons."""
     for path in site.rglob("*.map"):
         path.unlink()
     scripts = site / "_static" / "scripts"

@@ -34,28 +34,30 @@ def write() -> None:
 def status() -> str:
     """When, how long, where and from which record every page was made, and with which parameters, in MyST Markdown."""
     pages = {name: contents.about(name) for name in contents.sections()}
-    profile = _one(about["profile"] for about in pages.values())
+    profile = ", ".join(sorted({about["profile"] for about in pages.values()}))
     record = contents.recorded(profile)
+
+    def of(name: str) -> str:
+        return ", ".join(sorted({about[name] for about in pages.values()}))
+
+    afresh = [f"{{doc}}`/notebooks/{name}`" for name, about in pages.items() if about["mode"] != "book"]
+    source = "computed afresh" if len(afresh) == len(pages) else "read from the record, `results/`, and nothing trained"
+    mixed = f", but for {', '.join(afresh)}, computed afresh" if 0 < len(afresh) < len(pages) else ""
     lines = [
         "(status)=",
         "# Status",
         "",
-        f"Profile: `{profile}`. Pages were run on {_one(about['device'] for about in pages.values())}, "
-        f"{_one(about['system'] for about in pages.values())}, with Python "
-        f"{_one(about['python'] for about in pages.values())}, torch {_one(about['torch'] for about in pages.values())}, "
-        f"NumPy {_one(about['numpy'] for about in pages.values())} and scikit-learn "
-        f"{_one(about['scikit-learn'] for about in pages.values())}. All pages together took "
-        f"{_seconds(sum(about['seconds'] for about in pages.values()))}, one after the other. "
-        "A page *from the record* trains nothing: it reads `results/`, whose making the last columns tell. "
-        "A `+` after a commit says that files differed from it.",
+        f"Profile `{profile}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, with Python "
+        f"{of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; one after the "
+        f"other they took {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a commit says that "
+        "files differed from it.",
         "",
-        "| page | run | took | code | numbers | record made | took then | code then |",
-        "|---|---|---|---|---|---|---|---|",
+        "| page | run (UTC) | took | code | record made | took then | code then |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, about in pages.items():
         then = record.get(name) if about["mode"] == "book" else None
-        source = {"book": "from the record", "reproduce": "computed afresh"}.get(about["mode"], about["mode"])
-        cells = [f"{{doc}}`/notebooks/{name}`", _when(about), _seconds(about["seconds"]), f"`{about['code']}`", source]
+        cells = [f"{{doc}}`/notebooks/{name}`", _when(about), _seconds(about["seconds"]), f"`{about['code']}`"]
         cells += [_when(then), _seconds(then["seconds"]), f"`{then['code']}`"] if then else ["–"] * 3
         lines.append(f"| {' | '.join(cells)} |")
     machines = sorted({then["device"] for then in record.values()}) if record else []
@@ -87,13 +89,8 @@ def citation() -> str:
         f"{cff['message']} `CITATION.cff` in the repository says the same to machines.\n\n"
         f"```bibtex\n@software{{mli_utils,\n{entry}\n}}\n```\n\n"
         f"The paper itself, {{cite:t}}`wang2023`:\n\n```bibtex\n{paper}\n```\n\n"
-        "A number is best cited with the line of provenance below its figure; {ref}`status` has the version of the code.\n"
+        "A number is best cited with the line of provenance below its figure; {ref}`status` has the code's version.\n"
     )
-
-
-def _one(values) -> str:
-    """The value, or all of them where they differ."""
-    return ", ".join(sorted(set(values)))
 
 
 def _when(about: dict) -> str:
