@@ -111,29 +111,40 @@ def render() -> Path:
     BookFailed
         A page that has not been made yet, or a warning of Sphinx: a broken reference, equation or link.
     """
-    root = settings.root()
-    lacking = [name for name in contents.sections() if not contents.page(name).exists()]
-    if lacking:
-        raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
+    check_pages()
     with locked(settings.lock_file("site")):
-        shipped.lay_out(root / "build" / "site")
-        status.write()
-        fresh = _build(root)
+        fresh = build()
         kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
         for page in fresh.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
             if str(page.relative_to(fresh)) not in kept and "_static" not in page.parts:
                 page.unlink()
-        return _put_in_place(fresh, root / "_build" / "html") / "index.html"
+        return _put_in_place(fresh, settings.root() / "_build" / "html") / "index.html"
 
 
-def _build(root: Path) -> Path:
-    """Build the site beside the one that is shown; return its folder. What an interruption left of it goes."""
-    stage, begun = root / "build" / "book", root / "build" / "book.begun"
+def check_pages() -> None:
+    """Raise BookFailed where a section of the table of contents has no page yet."""
+    lacking = [name for name in contents.sections() if not contents.page(name).exists()]
+    if lacking:
+        raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
+
+
+def build(builder: str = "html") -> Path:
+    """Build the site beside the one that is shown; return its folder. What an interruption left of it goes.
+
+    `html`: a page a section, warnings are errors. `singlehtml`: all in one, for paper.
+    """
+    root = settings.root()
+    name = "book" if builder == "html" else "paper"
+    stage, begun = root / "build" / name, root / "build" / f"{name}.begun"
+    stage.parent.mkdir(exist_ok=True)
+    shipped.lay_out(root / "build" / "site")
+    status.write()
     if begun.exists():
         shutil.rmtree(stage, ignore_errors=True)
     begun.touch()
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command = [*jupyter_book, "build", "book", "--path-output", str(stage), "-W", "-n", "--keep-going"]
+    strict = ["-W", "-n", "--keep-going"] if builder == "html" else ["--builder", "custom", "--custom-builder", builder]
+    command = [*jupyter_book, "build", "book", "--path-output", str(stage), *strict]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     output = done.stdout + done.stderr
     if done.returncode:
@@ -142,7 +153,7 @@ def _build(root: Path) -> Path:
         lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
     begun.unlink()
-    return stage / "_build" / "html"
+    return stage / "_build" / builder
 
 
 def _put_in_place(fresh: Path, site: Path) -> Path:

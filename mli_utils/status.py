@@ -47,10 +47,10 @@ def status() -> str:
         "(status)=",
         "# Status",
         "",
-        f"Profile `{profile}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, with Python "
-        f"{of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; one after the "
-        f"other they took {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a commit says that "
-        "files differed from it.",
+        f"Profile `{profile}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, with "
+        f"Python {of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; one "
+        f"after the other they took {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a "
+        "commit says that files differed from it.",
         "",
         "| page | run (UTC) | took | code | record made | took then | code then |",
         "|---|---|---|---|---|---|---|",
