@@ -26,7 +26,7 @@ export MLI_SCHEDULER := $(SCHEDULER)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
-.PHONY: help env data reproduce book serve lab test test-faults bench record clean
+.PHONY: help env data reproduce book pdf serve lab test test-faults bench record clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -58,6 +58,9 @@ reproduce: $(READY)  ## train, run every notebook, render the book: _build/html/
 book: $(READY)  ## render the book from the best committed record, or PROFILE's; trains nothing
 	@$(MLI) book $(ASKED)
 
+pdf: $(READY)  ## the rendered book as one file, through Chromium: _build/book.pdf
+	@$(MLI) pdf
+
 bench: $(READY)  ## time it against the alternatives and the machine: build/bench.json (BENCH=train_fcn ROUNDS=3)
 	@$(RUN) -m benchmarks $(BENCH) --rounds $(ROUNDS)
 
@@ -77,4 +80,4 @@ test-faults: $(READY)  ## kills, damage, full disks, processes side by side (KIL
 	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults
 
 clean:  ## remove everything made here but .venv, data/ and results/
-	rm -rf _build build book/notebooks notebooks/figures
+	rm -rf _build build book/notebooks book/made notebooks/figures

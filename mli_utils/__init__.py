@@ -33,6 +33,7 @@ HOMES = {
         "only_fitted",
         "plateau",
     ],
+    "moving": ["picture_traces", "square_traces"],
     "neighbours": [
         "layer_curves",
         "line_totals",
@@ -42,6 +43,7 @@ HOMES = {
         "show_columns",
     ],
     "order": ["class_order", "explained", "order_correlations", "plateau_predictions", "predicted_as"],
+    "pictures": ["picture_figure", "predict_images"],
     "plots": [
         "curve_figure",
         "dot_figure",

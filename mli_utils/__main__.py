@@ -32,6 +32,7 @@ def parser() -> Parser:
             command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
             command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
     commands.add_parser("data", help="download and check every image set")
+    commands.add_parser("pdf", help="the rendered book as one file, through Chromium")
     return top
 
 
@@ -71,6 +72,12 @@ def make_record(asked: argparse.Namespace) -> None:
     print(f"the record: {publish.record(jobs.plan(asked.profile or settings.profile()))}")
 
 
+def make_pdf(asked: argparse.Namespace) -> None:
+    from mli_utils import browser
+
+    print(f"the book on paper: {browser.pdf()}")
+
+
 def make_data(asked: argparse.Namespace) -> None:
     from mli_utils import data
 
@@ -92,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     130 and 143 where it was ended by Ctrl-C or SIGTERM.
     """
-    commands = {"reproduce": make_book, "book": make_book, "record": make_record, "data": make_data}
+    commands = {"reproduce": make_book, "book": make_book, "record": make_record, "data": make_data, "pdf": make_pdf}
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         asked = parser().parse_args(arguments)

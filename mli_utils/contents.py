@@ -69,6 +69,12 @@ def about(section: str) -> dict:
         return {}
 
 
+def recorded(profile: str) -> dict[str, dict]:
+    """What the record of a profile says of each section's page: its figures, seconds and what made it."""
+    path = settings.record_dir(profile) / "about.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def figures(section: str) -> list[str]:
     """The names of the figures that a section's notebook shows."""
     path = source(section)

@@ -79,8 +79,9 @@ def origin(runs: Iterable[Run]) -> dict:
     values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
     seeds = sorted({run.config.seed for run in runs})
     mixed = [name for name in values if len(values[name]) > 1]
+    runs_, seeds_ = (f"{name}{'s' * (len(some) > 1)}" for some, name in ((runs, "run"), (seeds, "seed")))
     line = (
-        f"Profile {here['profile']}; {len(runs)} runs, seeds {_ranges(seeds)}; code {', '.join(values['code'])}; "
+        f"Profile {here['profile']}; {len(runs)} {runs_}, {seeds_} {_ranges(seeds)}; code {', '.join(values['code'])}; "
         f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.days(made)}."
         + (f" Mixed: {' and '.join(mixed)} differ between runs." if mixed else "")
     )
@@ -91,13 +92,14 @@ def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = Non
     """Display a frame without its index, numbers to so many digits after the point, missing ones as a dash.
 
     Fractions that print as zero and are not would mislead: numbers below that precision, and very large ones, are
-    written with a power of ten. `metadata` goes with the output.
+    written with a power of ten; those from 100 on with one digit after the point. `metadata` goes with the output.
     """
     from IPython.display import display
 
     def said(value: float) -> str:
-        power = 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5
-        return f"{value:.1e}" if power else f"{value:.{digits}f}"
+        if 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5:
+            return f"{value:.1e}"
+        return f"{value:.{min(digits, 1) if abs(value) >= 100 else digits}f}"
 
     floats = frame.select_dtypes("floating").columns
     formats = {

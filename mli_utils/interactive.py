@@ -17,14 +17,16 @@ SCRIPT = "plotly/plotly.min.js"  # inside the site
 
 PAGE = """<div class="interactive" id="{name}" role="group" aria-label="{label}">
 <form>{inputs}</form>
+<div class="scrolled" tabindex="0" role="group" aria-label="The plot of the settings above">
 <div class="plot" style="min-height: {height}px"></div>
+</div>
 </div>
 <noscript><p>This figure moves only with scripts; the numbered figure above is its twin.</p></noscript>
 {script}
 <script>
 window.addEventListener("load", function () {{
   const root = document.getElementById("{name}");
-  const cases = {cases}, layout = {layout};
+  const always = {always}, cases = {cases}, layout = {layout};
   const inputs = Array.from(root.querySelectorAll("input")), plot = root.querySelector(".plot");
   const values = {values};
   function draw() {{
@@ -33,10 +35,12 @@ window.addEventListener("load", function () {{
       input.nextElementSibling.textContent = chosen[i];
       input.setAttribute("aria-valuetext", chosen[i]);
     }});
-    const ink = getComputedStyle(root).color;
-    Plotly.react(plot, cases[chosen.join("|")],
-      Object.assign({{}}, layout,
-        {{font: {{color: ink}}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)"}}),
+    const clear = "rgba(0,0,0,0)", faint = "rgba(128,128,128,0.3)";
+    const look = {{font: {{color: getComputedStyle(root).color}}, paper_bgcolor: clear, plot_bgcolor: clear}};
+    for (const [key, value] of Object.entries(layout)) {{
+      if (/axis/.test(key)) look[key] = Object.assign({{gridcolor: faint, zerolinecolor: faint}}, value);
+    }}
+    Plotly.react(plot, always.concat(cases[chosen.join("|")]), Object.assign({{}}, layout, look),
       {{responsive: true, displayModeBar: false}});
   }}
   root.querySelector("form").addEventListener("input", draw);
@@ -53,6 +57,7 @@ def show_interactive(
     traces: Callable[..., list[dict]],
     layout: dict,
     start: Sequence[int] = (),
+    always: Sequence[dict] = (),
 ) -> None:
     """Display a figure with one slider a control.
 
@@ -64,6 +69,7 @@ def show_interactive(
     traces : called with one value of each control, returns Plotly traces of plain lists
     layout : Plotly's, with its `height`
     start : the sliders' first positions; the first values unless given
+    always : traces that no slider changes, drawn below the others
 
     Raises
     ------
@@ -88,6 +94,7 @@ def show_interactive(
         inputs=inputs,
         height=layout.get("height", 400),
         script=_script(),
+        always=json.dumps(list(always), separators=(",", ":")),
         cases=json.dumps(cases, separators=(",", ":")),
         layout=json.dumps(layout),
         values=json.dumps(written),

@@ -3,11 +3,10 @@
 import math
 
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils import claims, plots
+from mli_utils import claims, plots, style
 from mli_utils.claims import VERDICTS, Predicate
 from mli_utils.config import InputError
 
@@ -53,7 +52,7 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
     if ledger.empty:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
     frame = margins(ledger).reset_index(drop=True)
-    colours = dict(zip(VERDICTS, [*sns.color_palette("colorblind")[:1], "#d55e00", "#cc9a00", "0.6"], strict=True))
+    colours = dict(zip(VERDICTS, [*style.PALETTE[:3], "0.45"], strict=True))
     with plots.style():
         figure, axes = plt.subplots(figsize=(8.2, 0.9 + 0.24 * len(frame)), layout="constrained")
         axes.axvline(0, color="0.4", lw=1)

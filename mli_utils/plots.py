@@ -11,42 +11,7 @@ from matplotlib.figure import Figure
 
 from mli_utils import metrics
 from mli_utils.config import DATASETS, InputError
-
-STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mli",  # same figure, same bytes
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.35,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-}
-LABELS = {
-    "alpha": "α",
-    "loss": "training loss (nats)",
-    "error": "training error",
-    "error_plateau": "error plateau (α)",
-    "loss_plateau": "loss plateau (α)",
-    "path": "path",
-    "bias": "biases",
-    "depth": "depth",
-    "delta": "initial scale δ",
-    "gap": "gap between the biases",
-    "bump": "largest rise of the loss (nats)",
-    "init_scale": "initialization scale",
-    "share": "share of predictions",
-    "statistics": "statistics",
-}
-
-
-def style():
-    """The house style, as a context."""
-    return plt.rc_context({**sns.axes_style("ticks"), **STYLE})
+from mli_utils.style import LABELS, PALETTE, colours, name_lines, style
 
 
 def curve_figure(
@@ -79,7 +44,8 @@ def curve_figure(
             hue=hue,
             style=hue,
             errorbar=("pi", 100),
-            palette="colorblind",
+            hue_order=list(dict.fromkeys(curves[hue])),
+            palette=colours(curves[hue].nunique()),
             height=2.5,
             aspect=1.3,
             facet_kws={"sharey": "row" if columns else False, "legend_out": False},
@@ -96,9 +62,14 @@ def curve_figure(
                 axes.set_ylabel(LABELS.get(measure, measure))
             if columns and measure == measures[0]:
                 axes.set_title(f"{LABELS.get(columns, columns)}: {value}")
-        grid.legend.set_title(LABELS.get(hue, hue))
-        sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=curves[hue].nunique(), columnspacing=1.5)
+        names = list(dict.fromkeys(curves[hue]))
         grid.tight_layout()
+        if name_lines(list(grid.axes.flat), dict(zip(map(str, names), colours(len(names)), strict=True))):
+            grid.legend.remove()
+        else:
+            grid.legend.set_title(LABELS.get(hue, hue))
+            sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=len(names), columnspacing=1.5)
+            grid.tight_layout()
     return grid.figure
 
 
@@ -113,7 +84,8 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
         figure, panels = plt.subplots(
             1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
         )
-        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "palette": "colorblind", "native_scale": True}
+        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "native_scale": True}
+        shared["palette"] = colours(frame[hue].nunique())
         for axes, measure in zip(panels.flat, measures, strict=True):
             sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
             sns.pointplot(
@@ -158,7 +130,7 @@ def xy_figure(
     if nothing(frame, x, y, hue, columns):
         return empty_figure()
     names = list(dict.fromkeys(frame[hue]))
-    colours = sns.color_palette("colorblind", len(names))
+    of_names = colours(len(names))
     looks = (
         {"errorbar": None, "dashes": True, "markers": len(frame) < 200} if kind == "line" else {"alpha": 0.65, "s": 28}
     )
@@ -172,7 +144,7 @@ def xy_figure(
             col=columns,
             kind=kind,
             hue_order=names,
-            palette=colours,
+            palette=of_names,
             height=height,
             aspect=1.25,
             **looks,
@@ -181,7 +153,7 @@ def xy_figure(
         for axes in grid.axes.flat:
             if diagonal:
                 axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
-            for colour, name in zip(colours, names, strict=True) if guides is not None else ():
+            for colour, name in zip(of_names, names, strict=True) if guides is not None else ():
                 of_name = guides[guides[hue] == name]
                 axes.plot(of_name[x], of_name[y], color=colour, ls=":", lw=1.5)
             if "x" in log:
@@ -191,7 +163,10 @@ def xy_figure(
             if "y" in log:
                 axes.set_yscale("log")
         grid.set_axis_labels(LABELS.get(x, x), LABELS.get(y, y))
-        if grid.legend:
+        named = kind == "line" and name_lines(list(grid.axes.flat), dict(zip(names, of_names, strict=True)))
+        if grid.legend and named:
+            grid.legend.remove()
+        elif grid.legend:
             grid.legend.set_title(LABELS.get(hue, hue))
     return grid.figure
 
@@ -204,7 +179,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
     """
     if nothing(classes, "place", "centred_bias"):
         return empty_figure()
-    colour = sns.color_palette("colorblind")[0]
+    colour = PALETTE[0]
     with style():
         figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
         axes.axhline(0, color="0.4", ls=":", lw=1)
@@ -226,6 +201,7 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
     """Shares of predictions over α, a line a `class`: means over runs, bands to lowest and highest, `chance` dotted."""
     if nothing(shares, "alpha", "share", "class"):
         return empty_figure()
+    names = list(dict.fromkeys(shares["class"]))
     with style():
         figure, axes = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
         axes.axhline(chance, color="0.4", ls=":", lw=1)
@@ -236,11 +212,16 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
             hue="class",
             style="class",
             errorbar=("pi", 100),
-            palette="colorblind",
+            hue_order=names,
+            palette=colours(len(names)),
             ax=axes,
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=LABELS["alpha"], ylabel=LABELS["share"])
-        axes.legend(title="class with", loc="upper right")
+        said = [f"class with {name}" for name in names]
+        if name_lines([axes], dict(zip(said, colours(len(names)), strict=True))):
+            axes.get_legend().remove()
+        else:
+            axes.legend(title="class with", loc="upper right")
     return figure
 
 
@@ -274,16 +255,16 @@ def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Fi
     if nothing(steps, "problem", "steps"):
         return empty_figure()
     names = list(steps["problem"])
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    of_names = dict(zip(names, colours(len(names)), strict=True))
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
         sns.lineplot(
-            lines, x="alpha", y="to lose", hue="problem", style="problem", palette=colours, legend=False, ax=left
+            lines, x="alpha", y="to lose", hue="problem", style="problem", palette=of_names, legend=False, ax=left
         )
         left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
         for place, (name, count) in enumerate(zip(names, steps["steps"], strict=True)):
             never = pd.isna(count)
-            right.barh(place, budget if never else max(count, 1), left=0.5, color=colours[name], alpha=0.85)
+            right.barh(place, budget if never else max(count, 1), left=0.5, color=of_names[name], alpha=0.85)
             right.annotate(
                 "never" if never else f"{count:.0f}",
                 (budget if never else max(count, 1) + 0.5, place),

@@ -8,16 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import nbformat
 
-from mli_utils import claims, contents, provenance, settings
+from mli_utils import claims, contents, provenance, settings, shipped, status
 from mli_utils.config import MLIError
-from mli_utils.interactive import SCRIPT, plotly_script
 from mli_utils.jobs import Job
-from mli_utils.store import locked, write_atomically
+from mli_utils.store import locked
 
 RECORDS = ("paper", "medium", "small")  # the best first
 
@@ -48,6 +46,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             tags.append("hide-input")
         if cell.cell_type != "code":
             continue
+        cell.metadata["mystnb"] = {"code_prompt_show": _prompt(cell), "code_prompt_hide": "Hide it"}
         if any(output.output_type == "error" for output in cell.outputs):
             raise NotebookFailed(f"{name}: a cell shows an error:\n\n{cell.source}")
         marks = [output.get("metadata", {}).get(settings.FIGURE_MARK, {}) for output in cell.outputs]
@@ -56,7 +55,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             raise NotebookFailed(f"{name}: a cell shows {len(shown)} figures; one a cell can be numbered")
         for figure in shown:
             figures.append(figure["name"])
-            cell.metadata["mystnb"] = {
+            cell.metadata["mystnb"] |= {
                 "figure": {"name": figure["name"], "caption": figure["caption"]},
                 "image": {"alt": figure["alt"]},
             }
@@ -75,6 +74,18 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
     first = next(place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown")
     notebook.cells.insert(first + 1, line)
+
+
+def _prompt(cell: nbformat.NotebookNode) -> str:
+    """What a folded cell holds."""
+    if "parameters" in cell.metadata.tags:
+        return "Parameters, as the notebook has them"
+    if "injected-parameters" in cell.metadata.tags:
+        return "Parameters that this profile changes"
+    marked = any(settings.FIGURE_MARK in output.get("metadata", {}) for output in cell.outputs)
+    if any("scrapbook" in output.get("metadata", {}) for output in cell.outputs):
+        return "Code of the numbers in the text"
+    return "Code of the figure" if marked else "Code"
 
 
 def origin(about: dict) -> str:
@@ -100,30 +111,40 @@ def render() -> Path:
     BookFailed
         A page that has not been made yet, or a warning of Sphinx: a broken reference, equation or link.
     """
-    root = settings.root()
-    lacking = [name for name in contents.sections() if not contents.page(name).exists()]
-    if lacking:
-        raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
-    extra = root / "build" / "site"
+    check_pages()
     with locked(settings.lock_file("site")):
-        _lay_out_mathjax(extra / "_static" / "mathjax")
-        _copy_once(plotly_script(), extra / SCRIPT)
-        fresh = _build(root)
+        fresh = build()
         kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
         for page in fresh.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
             if str(page.relative_to(fresh)) not in kept and "_static" not in page.parts:
                 page.unlink()
-        return _put_in_place(fresh, root / "_build" / "html") / "index.html"
+        return _put_in_place(fresh, settings.root() / "_build" / "html") / "index.html"
 
 
-def _build(root: Path) -> Path:
-    """Build the site beside the one that is shown; return its folder. What an interruption left of it goes."""
-    stage, begun = root / "build" / "book", root / "build" / "book.begun"
+def check_pages() -> None:
+    """Raise BookFailed where a section of the table of contents has no page yet."""
+    lacking = [name for name in contents.sections() if not contents.page(name).exists()]
+    if lacking:
+        raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
+
+
+def build(builder: str = "html") -> Path:
+    """Build the site beside the one that is shown; return its folder. What an interruption left of it goes.
+
+    `html`: a page a section, warnings are errors. `singlehtml`: all in one, for paper.
+    """
+    root = settings.root()
+    name = "book" if builder == "html" else "paper"
+    stage, begun = root / "build" / name, root / "build" / f"{name}.begun"
+    stage.parent.mkdir(exist_ok=True)
+    shipped.lay_out(root / "build" / "site")
+    status.write()
     if begun.exists():
         shutil.rmtree(stage, ignore_errors=True)
     begun.touch()
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command = [*jupyter_book, "build", "book", "--path-output", str(stage), "-W", "-n", "--keep-going"]
+    strict = ["-W", "-n", "--keep-going"] if builder == "html" else ["--builder", "custom", "--custom-builder", builder]
+    command = [*jupyter_book, "build", "book", "--path-output", str(stage), *strict]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     output = done.stdout + done.stderr
     if done.returncode:
@@ -132,7 +153,7 @@ def _build(root: Path) -> Path:
         lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
     begun.unlink()
-    return stage / "_build" / "html"
+    return stage / "_build" / builder
 
 
 def _put_in_place(fresh: Path, site: Path) -> Path:
@@ -141,29 +162,12 @@ def _put_in_place(fresh: Path, site: Path) -> Path:
     for left in (coming, going):
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(fresh, coming)
+    shipped.trim(coming)
     if site.exists():
         os.replace(site, going)
     os.replace(coming, site)
     shutil.rmtree(going, ignore_errors=True)
     return site
-
-
-def _lay_out_mathjax(target: Path) -> None:
-    """Copy what pages use of MathJax, 2 of the installed package's 24 MB, for the site to ship."""
-    for file in metadata.files("sphinx-mathjax-offline"):
-        if file.name == "tex-chtml.js" or file.suffix == ".woff":
-            _copy_once(file.locate(), target / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
-
-
-def _copy_once(source: Path, target: Path) -> None:
-    if not target.exists():
-        write_atomically(target, source.read_bytes())
-
-
-def recorded(profile: str) -> dict[str, dict]:
-    """What the record of a profile says of each section's page: its figures, seconds and what made it."""
-    path = settings.record_dir(profile) / "about.json"
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def best_record() -> str:
@@ -177,7 +181,7 @@ def best_record() -> str:
     wanted = contents.sections()
     lacking = {}
     for profile in RECORDS:
-        there = recorded(profile)
+        there = contents.recorded(profile)
         lacking[profile] = [name for name in wanted if name not in there]
         if not lacking[profile]:
             return profile

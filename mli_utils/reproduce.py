@@ -53,7 +53,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
             _say(f"{job.name}: unchanged")
     if not todo:
         return
-    known = publish.recorded(todo[0].profile)
+    known = contents.recorded(todo[0].profile)
     todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # the longest first
     kernels.start_loading()
     place = settings.device()

@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils import plots, settings
+from mli_utils import plots, settings, style
 
 COLUMNS = (
     *("name", "size", "seconds", "alternative", "ratio", "limit_share", "alternative_seconds", "low", "high"),
@@ -33,7 +32,7 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
     if plots.nothing(rows, "name", "alternative", "ratio"):
         return plots.empty_figure("nothing to draw: no benchmark has been run")
     names = list(dict.fromkeys(rows.name))
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    colours = dict(zip(names, style.colours(len(names)), strict=True))
     with plots.style():
         figure, axes = plt.subplots(figsize=(7.6, 0.8 + 0.42 * len(rows)), layout="constrained")
         for place, row in enumerate(rows.itertuples()):
@@ -57,7 +56,7 @@ def growth_figure(rows: pd.DataFrame) -> Figure:
         figure, panels = plt.subplots(1, len(GROWING), figsize=(8.4, 3.2), squeeze=False, layout="constrained")
         for axes, (name, said) in zip(panels.flat, GROWING.items(), strict=True):
             points = growing[growing.name == name]
-            axes.plot(points.number, points.seconds, "o", color=sns.color_palette("colorblind")[0])
+            axes.plot(points.number, points.seconds, "o", color=style.PALETTE[0])
             if name in fitted.index:
                 sizes = np.array([points.number.min(), points.number.max()])
                 power, factor = fitted.loc[name, ["exponent", "factor"]]

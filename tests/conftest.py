@@ -1,11 +1,14 @@
 """What tests share: a store of their own, a small run, a copy of the project to reproduce in."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import mli_utils as mli
+import mli_utils
 
 PROJECT = Path(__file__).parent.parent
 
@@ -29,7 +32,7 @@ def small():
 
 @pytest.fixture
 def small_config(small):
-    return mli.RunConfig(**small)
+    return mli_utils.RunConfig(**small)
 
 
 def copy_project(target: Path) -> Path:
@@ -37,11 +40,31 @@ def copy_project(target: Path) -> Path:
     target.mkdir(parents=True)
     ignored = shutil.ignore_patterns("figures", ".ipynb_checkpoints")
     shutil.copytree(PROJECT / "notebooks", target / "notebooks", ignore=ignored)
-    shutil.copytree(PROJECT / "book", target / "book", ignore=shutil.ignore_patterns("notebooks"))
+    shutil.copytree(PROJECT / "book", target / "book", ignore=shutil.ignore_patterns("notebooks", "made"))
     shutil.copytree(PROJECT / "profiles", target / "profiles")
     (target / "results").mkdir()
     if (PROJECT / "results" / "bench.json").exists():
         shutil.copy(PROJECT / "results" / "bench.json", target / "results")
-    for name in ("_config.yml", "requirements.lock", "README.md"):
+    for name in ("_config.yml", "requirements.lock", "README.md", "CITATION.cff"):
         shutil.copy(PROJECT / name, target / name)
     return target
+
+
+def mli(root, *arguments, **environment):
+    """Run a command on the project in `root`, in a process of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
+    return subprocess.run(
+        [sys.executable, "-m", "mli_utils", *arguments],
+        env={**kept, "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory):
+    """A project that has been reproduced under smoke, and what that said."""
+    root = copy_project(tmp_path_factory.mktemp("project") / "root")
+    done = mli(root, "reproduce", "--profile", "smoke", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, done.stdout

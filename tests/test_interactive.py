@@ -35,7 +35,7 @@ def test_every_position_of_the_sliders_is_there_and_nothing_is_fetched_from_else
     monkeypatch.setenv("MLI_MODE", "book")
     draw()
     (html,) = page
-    cases = json.loads(re.search(r"const cases = (\{.*?\}), layout = ", html)[1])
+    cases = json.loads(re.search(r"cases = (\{.*?\}), layout = ", html)[1])
     assert cases["3|0.4"] == [{"x": [0, 1], "y": [3, 0.4]}] and len(cases) == 6
     assert re.findall(r'max="(\d)" step="1" value="(\d)"', html) == [("1", "1"), ("2", "0")]
     assert re.findall(r'<script src="([^"]*)"', html) == ["../plotly/plotly.min.js"]
@@ -45,6 +45,11 @@ def test_every_position_of_the_sliders_is_there_and_nothing_is_fetched_from_else
 def test_a_notebook_that_somebody_edits_carries_the_script_itself(page):
     draw()
     assert plotly_script().stat().st_size > 1e6 and len(page[0]) > 1e6 and "<script src" not in page[0]
+
+
+def test_what_no_slider_moves_is_there_once(page):
+    draw(always=[{"x": [0, 1], "y": [7, 7]}])
+    assert page[0].count('"y":[7,7]') + page[0].count('"y": [7, 7]') == 1
 
 
 def test_a_figure_without_settings_is_refused():

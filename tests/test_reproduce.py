@@ -6,37 +6,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
-from conftest import PROJECT, copy_project
+from conftest import PROJECT, mli
 
 from mli_utils import __main__ as command_line
 from mli_utils import claims, contents, jobs, publish
 from mli_utils.config import InputError, MLIError
-
-
-def mli(root, *arguments, **environment):
-    """Run a command on the project in `root`, in a process of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-    return subprocess.run(
-        [sys.executable, "-m", "mli_utils", *arguments],
-        env={**kept, "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="session")
-def reproduced(tmp_path_factory):
-    """A project that has been reproduced under smoke, and what that said."""
-    root = copy_project(tmp_path_factory.mktemp("project") / "root")
-    done = mli(root, "reproduce", "--profile", "smoke", "--jobs", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root, done.stdout
 
 
 @pytest.fixture

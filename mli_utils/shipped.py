@@ -1,0 +1,43 @@
+"""What the site ships of others' work, and what it leaves out: Plotly and MathJax in, what no page uses out."""
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+from mli_utils.interactive import SCRIPT, plotly_script
+from mli_utils.store import write_atomically
+
+ICON = re.compile(  # name:[width, height, [other names], "code", path]
+    r'(?:"([\w-]+)"|([A-Za-z]\w*)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?'
+)
+
+
+def lay_out(folder: Path) -> None:
+    """Put the scripts that pages load into `folder`, which Sphinx copies into the site: of MathJax 2 of 24 MB."""
+    for file in metadata.files("sphinx-mathjax-offline"):
+        if file.name == "tex-chtml.js" or file.suffix == ".woff":
+            _copy_once(file.locate(), folder / "_static/mathjax" / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
+    _copy_once(plotly_script(), folder / SCRIPT)
+
+
+def trim(site: Path) -> None:
+    """Take out of a built site what none of its pages uses: source maps, and most of the theme's 2000 icons."""
+    for path in site.rglob("*.map"):
+        path.unlink()
+    scripts = site / "_static" / "scripts"
+    texts = [*site.glob("*.html"), *(site / "notebooks").glob("*.html"), *(site / "made").glob("*.html")]
+    texts += [path for path in scripts.glob("*.js") if path.name != "fontawesome.js"]
+    used = {name for path in texts for name in re.findall(r"fa-([a-z0-9-]+)", path.read_text())}
+
+    def kept(icon: re.Match) -> str:
+        names = {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])}
+        return icon[0] if names & used else ""
+
+    icons = scripts / "fontawesome.js"
+    if icons.exists():
+        icons.write_text(ICON.sub(kept, icons.read_text()))
+
+
+def _copy_once(source: Path, target: Path) -> None:
+    if not target.exists():
+        write_atomically(target, source.read_bytes())

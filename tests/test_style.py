@@ -1,0 +1,76 @@
+"""The colours of the house, seen in grey and without green cones, and names beside lines."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+
+from mli_utils import style
+
+# Linear sRGB as it is seen without green or without red cones (Machado, Oliveira and Fernandes 2009, severity 1).
+SEEN = {
+    "all": np.eye(3),
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour):
+    rgb = np.array(to_rgb(colour))
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIELAB of linear sRGB."""
+    ratio = XYZ @ rgb / [0.9505, 1, 1.089]
+    f = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def pairs(values):
+    return [np.linalg.norm(a - b) for a, b in itertools.combinations(values, 2)]
+
+
+def test_a_copy_in_grey_tells_the_colours_apart():
+    lightness = [lab(linear(colour))[0] for colour in style.PALETTE]
+    assert min(pairs(lightness)) > 10
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+def test_eyes_that_lack_cones_tell_the_colours_apart(eyes):
+    seen = [lab(np.clip(SEEN[eyes] @ linear(colour), 0, 1)) for colour in style.PALETTE]
+    assert min(pairs(seen)) > 18
+
+
+def test_every_colour_stands_out_on_paper():
+    luminance = [(XYZ @ linear(colour))[1] for colour in style.PALETTE]
+    assert min(1.05 / (value + 0.05) for value in luminance) > 2.7  # and every line is dashed in its own way
+
+
+def panel(second):
+    figure, axes = plt.subplots(figsize=(4, 3))
+    x = np.linspace(0, 1, 51)
+    axes.plot(x, 1 - x**4, color=style.PALETTE[0])
+    axes.plot(x, second(x), color=style.PALETTE[1])
+    axes.set(xlim=(0, 1), ylim=(0, 1.1))
+    return figure, axes, dict(zip(["slow", "fast"], style.PALETTE, strict=False))
+
+
+def test_names_stand_beside_their_lines_and_on_no_line():
+    figure, axes, names = panel(lambda x: (1 - x) ** 4)
+    assert style.name_lines([axes], names)
+    renderer = figure.canvas.get_renderer()
+    for text in axes.texts:
+        box = text.get_window_extent(renderer)
+        near = {line.get_color(): style._distance(box, style._pixels(line)) for line in axes.lines}
+        assert min(near, key=near.get) == text.get_color() == names[text.get_text()] and min(near.values()) > 0
+    plt.close(figure)
+
+
+def test_where_lines_are_one_nothing_is_written():
+    figure, axes, names = panel(lambda x: 1 - x**4)
+    assert not style.name_lines([axes], names) and not axes.texts
+    plt.close(figure)
