@@ -136,6 +136,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 def _run_notebook(job: Job, folder: Path, workers: int) -> None:
     """Leave a notebook's executed copy, its figures and the list of what it used in `folder`."""
     import papermill
+    from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import DeadKernelError
 
     (folder / "figures").mkdir()
@@ -171,6 +172,8 @@ def _run_notebook(job: Job, folder: Path, workers: int) -> None:
             f"{job.name} failed: its kernel died, perhaps for want of memory; finished runs are kept, "
             "the same command goes on"
         ) from None
+    finally:
+        ensure_event_loop().close()  # this thread's, which nbclient leaves open
 
 
 def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
