@@ -4,6 +4,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
+from mli_utils import contents
 from mli_utils.interactive import SCRIPT, plotly_script
 from mli_utils.store import write_atomically
 
@@ -21,9 +22,17 @@ def lay_out(folder: Path) -> None:
 
 
 def trim(site: Path) -> None:
-    """Take out of a built site what none of its pages uses: source maps, and most of the theme's 2000 icons."""
+    """Take out of a built site what none of its pages uses: source maps, pictures of earlier builds, most of the
+    theme's 2000 icons; and the outputs in the notebooks for download, which the pages show."""
     for path in site.rglob("*.map"):
         path.unlink()
+    for path in (site / "_sources" / "notebooks").glob("*.ipynb"):
+        if contents.source(path.stem).exists():
+            path.write_bytes(contents.source(path.stem).read_bytes())
+    shown = "".join(path.read_text() for path in site.rglob("*.html"))
+    for path in (site / "_images").glob("*"):
+        if path.name not in shown:
+            path.unlink()
     scripts = site / "_static" / "scripts"
     texts = [*site.glob("*.html"), *(site / "notebooks").glob("*.html"), *(site / "made").glob("*.html")]
     texts += [path for path in scripts.glob("*.js") if path.name != "fontawesome.js"]
