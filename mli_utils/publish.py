@@ -91,8 +91,10 @@ def _prompt(cell: nbformat.NotebookNode) -> str:
 def origin(about: dict) -> str:
     """One line of Markdown: the profile of a page, and when, where and by which code its numbers were computed."""
     recorded = about["mode"] == "book"
-    folder = settings.record_dir(about["profile"]) if recorded else settings.store_dir(about["profile"])
-    runs = [folder / f"{entry}.json" for entry in about["used"] if entry.startswith("runs/")]
+    store, record = (place(about["profile"]) for place in (settings.store_dir, settings.record_dir))
+    folders = {"book": [record], "reproduce": [store], "lab": [store, record]}[about["mode"]]
+    entries = [f"{entry}.json" for entry in about["used"] if entry.startswith("runs/")]
+    runs = [next(path for folder in folders if (path := folder / entry).exists()) for entry in entries]
     made = [json.loads(path.read_text())["body"]["provenance"] for path in runs] or [about]
     devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
     if runs:
