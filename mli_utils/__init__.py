@@ -9,7 +9,7 @@ HOMES = {
     "beyond_plots": ["dose_figure", "forest_figure", "layer_figure", "scatter_figure"],
     "claims": ["score", "span"],
     "config": ["InputError", "MLIError", "RunConfig", "grid"],
-    "figures": ["glue", "show", "show_table"],
+    "figures": ["glue", "show"],
     "interactive": ["show_interactive"],
     "interventions": [
         "Bias",
@@ -57,6 +57,7 @@ HOMES = {
     ],
     "speed": ["benchmarks", "exponents", "growth_figure", "many_runs", "ratio_figure"],
     "sweep": ["Run", "interpolate", "table", "train"],
+    "tables": ["show_intervals", "show_table"],
     "verdicts": ["compare", "judge", "ledger", "shares"],
 }
 __all__ = sorted(name for names in HOMES.values() for name in names)  # noqa: PLE0605

@@ -88,36 +88,6 @@ def origin(runs: Iterable[Run]) -> dict:
     return {**here, "line": line, "runs": {address(run_key(run.config)): run.provenance for run in runs}}
 
 
-def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None) -> None:
-    """Display a frame without its index, numbers to so many digits after the point, missing ones as a dash.
-
-    Fractions that print as zero and are not would mislead: numbers below that precision, and very large ones, are
-    written with a power of ten; those from 100 on with one digit after the point. `metadata` goes with the output.
-    """
-    from IPython.display import display
-
-    def said(value: float) -> str:
-        if 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5:
-            return f"{value:.1e}"
-        return f"{value:.{min(digits, 1) if abs(value) >= 100 else digits}f}"
-
-    floats = frame.select_dtypes("floating").columns
-    formats = {
-        **dict.fromkeys(floats, said),
-        **({"measure": lambda name: name.replace("_", " ")} if "measure" in frame else {}),
-    }
-    names = {name: str(name).replace("_", " ") for name in frame}
-    words = pd.api.types.is_string_dtype(frame.iloc[:, 0])
-    display(
-        frame.style.format(formats, na_rep="–")
-        .relabel_index(list(names.values()), axis="columns")
-        .hide()
-        .set_table_attributes(f'class="dataframe{" words" if words else ""}"')
-        .set_uuid("t"),
-        metadata=metadata,
-    )
-
-
 def glue(**values: float | int | str) -> None:
     """Put values where prose finds them: after `glue(gap=1.5)`, ``{glue:text}`gap:.2f` `` reads 1.50.
 

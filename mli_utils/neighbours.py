@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from scipy.stats import rankdata
 
-from mli_utils import figures, interpolation, metrics, models, settings, sweep
+from mli_utils import interpolation, metrics, models, settings, sweep, tables
 from mli_utils.config import DATASETS, InputError
 from mli_utils.store import write_atomically
 from mli_utils.sweep import Run
@@ -109,7 +109,7 @@ def show_columns(table: pd.DataFrame) -> None:
         raise InputError(f"no description of {', '.join(unknown)}; described: {', '.join(COLUMNS)}")
     said = pd.DataFrame({"column": list(table), "what it holds": [COLUMNS[name] for name in table]})
     write_atomically(settings.figures_dir() / f"{TABLE}-columns.csv", said.to_csv(index=False).encode())
-    figures.show_table(said)
+    tables.show_table(said, kind="prose")
 
 
 def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = ()) -> dict:

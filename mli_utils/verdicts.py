@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from mli_utils import claims, figures, metrics, settings
+from mli_utils import claims, figures, metrics, settings, tables
 from mli_utils.claims import Claim
 from mli_utils.config import InputError
 
@@ -76,11 +76,11 @@ def judge(measured: Mapping | Callable[[float], Mapping], runs: Iterable = ()) -
             "value": claims.span(of_claim, ".3g"),
             "n": of_claim["n"],
             "verdict": of_claim["verdict"],
-            **{f"at τ = {tolerance}": said for tolerance, said in of_claim["tolerances"].items()},
+            **({f"at τ = {', '.join(beside)}": ", ".join(of_claim["tolerances"].values())} if beside else {}),
         }
         for claim, of_claim in zip(listed, measurements, strict=True)
     ]
-    figures.show_table(pd.DataFrame(rows), metadata={settings.FIGURE_MARK: {"claims": measurements}})
+    tables.show_table(pd.DataFrame(rows), metadata={settings.FIGURE_MARK: {"claims": measurements}}, kind="claims")
     figures.glue(**{of_claim["id"]: of_claim["verdict"] for of_claim in measurements})
 
 

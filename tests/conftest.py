@@ -25,6 +25,18 @@ def own_places(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def shown(monkeypatch):
+    """What is displayed, as (data, metadata)."""
+    import IPython.display
+
+    seen = []
+    monkeypatch.setattr(
+        IPython.display, "display", lambda data, raw=False, metadata=None: seen.append((data, metadata or {}))
+    )
+    return seen
+
+
+@pytest.fixture
 def small():
     """The fields of a run that fits 100 digits in a second."""
     return dict(depth=3, width=16, init_scale=1.0, lr=0.1, n_train=100, epochs=100)

@@ -56,18 +56,6 @@ def book(tmp_path):
     return write
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What is displayed, as (data, metadata)."""
-    import IPython.display
-
-    seen = []
-    monkeypatch.setattr(
-        IPython.display, "display", lambda data, raw=False, metadata=None: seen.append((data, metadata or {}))
-    )
-    return seen
-
-
 def measurements(shown):
     return {entry["id"]: entry for _, said in shown for entry in said.get("mli", {}).get("claims", ())}
 

@@ -8,19 +8,6 @@ from matplotlib import pyplot as plt
 import mli_utils as mli
 from mli_utils import figures
 
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What is displayed, as (data, metadata)."""
-    import IPython.display
-
-    seen = []
-    monkeypatch.setattr(
-        IPython.display, "display", lambda data, raw=False, metadata=None: seen.append((data, metadata))
-    )
-    return seen
-
-
 ALT = "Two panels: the loss falls from the start, the error stays at chance first."
 
 
@@ -83,12 +70,6 @@ def test_glue_takes_numbers_and_text_only(shown):
     assert [list(data.values()) for data, _ in shown] == [["3"], ["0.5"], ["'holds'"]]
     with pytest.raises(mli.InputError, match="glue: rows is a list; allowed: a number or text"):
         mli.glue(rows=[1])
-
-
-def test_tables_do_not_show_small_numbers_as_zero(shown):
-    mli.show_table(pd.DataFrame({"train_loss": [0.00001, 0.0, float("nan")], "n": [1, 2, 3]}))
-    html = shown[0][0].to_html()
-    assert "1.0e-05" in html and "0.000" in html and "–" in html and "train loss" in html
 
 
 def test_ranges_read_well():

@@ -33,7 +33,7 @@ def test_the_table_has_a_described_row_a_run(runs):
 
 
 def test_columns_are_told_and_kept(runs, monkeypatch):
-    monkeypatch.setattr(neighbours.figures, "show_table", lambda frame: None)
+    monkeypatch.setattr(neighbours.tables, "show_table", lambda frame, **_: None)
     table = mli.neighbours_table(runs, mli.line_totals(runs, 6))
     mli.show_columns(table)
     kept = pd.read_csv(settings.figures_dir() / "neighbours-columns.csv")

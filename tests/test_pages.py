@@ -90,7 +90,8 @@ def test_launch_buttons_come_with_an_address(reproduced, tmp_path):
     (book / "references.bib").write_text("")
     (book / "_static").symlink_to(PROJECT / "book" / "_static")
     text = (PROJECT / "_config.yml").read_text()
-    (tmp_path / "_config.yml").write_text(re.sub("# (repository_|launch_)", r"\1", text).replace("OWNER/NAME", "some/where"))
+    uncommented = re.sub("# (repository_|launch_)", r"\1", text)
+    (tmp_path / "_config.yml").write_text(uncommented.replace("OWNER/NAME", "some/where"))
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import PROJECT, copy_project
 
-from mli_utils import contents, figures, training
+from mli_utils import contents, tables, training
 
 TRAINING = [path.stem for path in sorted((PROJECT / "notebooks").glob("*.ipynb")) if "mli.train" in path.read_text()]
 QUICK = {"epochs": 1, "n_train": 30, "seeds": 3}
@@ -31,15 +31,17 @@ def run_cells(section):
 def judged(tmp_path, monkeypatch):
     """Run a section's cells; what they judged of its claims."""
     monkeypatch.setenv("MLI_ROOT", str(copy_project(tmp_path / "root")))
-    tables = []
-    monkeypatch.setattr(figures, "show_table", lambda frame, *_, metadata=None, **__: tables.append((frame, metadata)))
+    displayed = []
+    monkeypatch.setattr(
+        tables, "show_table", lambda frame, *_, metadata=None, **__: displayed.append((frame, metadata))
+    )
 
     def run(section):
         monkeypatch.setenv("MLI_SECTION", section)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # means over nothing
             run_cells(section)
-        return {claim["id"]: claim for _, said in tables if said for claim in said["mli"]["claims"]}
+        return {claim["id"]: claim for _, said in displayed if said for claim in said["mli"]["claims"]}
 
     return run
 
