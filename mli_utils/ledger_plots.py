@@ -86,7 +86,7 @@ def show_ledger(ledger: pd.DataFrame) -> None:
         lines = [
             f"**{{doc}}`{section}`**",
             "",
-            "| claim | asked | found | n | verdict | τ = 0.05, 0.2 | figure |",
+            "| claim | verdict | asked | found | n | τ = 0.05, 0.2 | figure |",
             "|---|---|---|---|---|---|---|",
             *(_row(row) for row in rows.to_dict("records")),
             "",
@@ -101,10 +101,10 @@ def _row(row: dict) -> str:
     at = ", ".join(row[name] for name in ("at 0.05", "at 0.2") if row[name])
     cells = (
         f"{row['statement']} ({source})",
+        f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`",
         f"{row['quantity']}: {row['predicate']}",
         claims.span(row, ".3g"),
         count if row["n"] else "–",
-        f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`",
         at or "–",
         f"{{numref}}`{row['figure']}`",
     )

@@ -58,11 +58,15 @@ def status() -> str:
     for name, about in pages.items():
         then = record.get(name) if about["mode"] == "book" else None
         cells = [f"{{doc}}`/notebooks/{name}`", _when(about), _seconds(about["seconds"]), f"`{about['code']}`"]
-        cells += [_when(then), _seconds(then["seconds"]), f"`{then['code']}`"] if then else ["–"] * 3
+        cells += [_when(then), _seconds(then["work"]), f"`{then['code']}`"] if then else ["–"] * 3
         lines.append(f"| {' | '.join(cells)} |")
     machines = sorted({then["device"] for then in record.values()}) if record else []
     if machines and any(about["mode"] == "book" for about in pages.values()):
-        lines += ["", f"The record was made on {', '.join(machines)}."]
+        lines += [
+            "",
+            f"The record's pages were run on {', '.join(machines)}. *Took then* counts the training of their networks; "
+            "where and when that was stands below each figure.",
+        ]
     lines += ["", "## Parameters that differ from the default", ""]
     for name, about in pages.items():
         changed = [f"`{key}` = `{_short(value)}`" for key, value in about["parameters"].items()]

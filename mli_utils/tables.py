@@ -64,7 +64,7 @@ def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), d
     )
     table = spans.set_index([*rows, "heading"]).said.unstack(sort=False).fillna("–")
     table["n"] = [_counts(numbers) for _, numbers in frame.groupby(rows, sort=False).n]
-    show_table(_in_words(table.reset_index()))
+    show_table(_in_words(table.reset_index()), kind="intervals")
 
 
 def _counts(numbers: pd.Series) -> str:
@@ -74,5 +74,8 @@ def _counts(numbers: pd.Series) -> str:
 
 
 def _in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Names in the cells without their underscores."""
-    return table.map(lambda cell: cell.replace("_", " ") if isinstance(cell, str) else cell)
+    """Names in the cells without their underscores, whole numbers without decimals."""
+    whole = [name for name in table.select_dtypes("floating") if (table[name] % 1 == 0).all()]
+    return table.astype(dict.fromkeys(whole, int)).map(
+        lambda cell: cell.replace("_", " ") if isinstance(cell, str) else cell
+    )

@@ -72,10 +72,10 @@ def judge(measured: Mapping | Callable[[float], Mapping], runs: Iterable = ()) -
     rows = [
         {
             "claim": claim.statement,
+            "verdict": of_claim["verdict"],
             "asked": str(claim.predicate),
             "value": claims.span(of_claim, ".3g"),
             "n": of_claim["n"],
-            "verdict": of_claim["verdict"],
             **({f"at τ = {', '.join(beside)}": ", ".join(of_claim["tolerances"].values())} if beside else {}),
         }
         for claim, of_claim in zip(listed, measurements, strict=True)

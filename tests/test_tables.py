@@ -41,6 +41,13 @@ def test_intervals_stand_side_by_side_in_the_order_given(shown, lengths):
     assert list(table.n) == ["2", "1–2"]
 
 
+def test_whole_numbers_have_no_decimals(shown):
+    frame = pd.DataFrame({"power": [1.0, 1.0, 2.0], "scale": [0.5, 0.5, 1.0], "bump": [0.1, 0.2, 0.3]})
+    mli.show_intervals(mli.intervals(frame, ["power", "scale"], ["bump"]))
+    assert [str(value) for value in cells(shown).power] == ["1", "2"]
+    assert list(cells(shown).scale) == [0.5, 1.0]
+
+
 def test_columns_may_be_told_apart_by_more_than_the_measure(shown, lengths):
     mli.show_intervals(lengths, ["measure", "network"], digits=1)
     table = cells(shown)
