@@ -16,6 +16,7 @@ HOMES = {
         "biased_curves",
         "changed_biases",
         "determination_by_seed",
+        "dose_curves",
         "dose_responses",
         "paired_differences",
         "trained_bias",

@@ -45,8 +45,11 @@ def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, 
     folder = settings.figures_dir()
     svg, png = io.BytesIO(), io.BytesIO()
     with plots.style():
-        figure.savefig(svg, format="svg", bbox_inches="tight", metadata={"Date": None})
-        figure.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for both
+        box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+        figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None})
+        figure.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
     plt.close(figure)
     made = origin(runs)
     for suffix, content in (

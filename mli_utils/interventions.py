@@ -138,13 +138,13 @@ def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame
 
     `overlap` needs this: it takes W(0) for a small W(T), which at the very start it is not.
     """
-    rows = []
-    for (status, path, *fields), curve in curves.groupby(["status", "path", *metrics.FIELDS], sort=False):
-        curve = curve.sort_values("alpha", ascending=False)
-        threshold = metrics.thresholds(DATASETS[curve.dataset.iloc[0]].classes, tolerance)["error"]
-        end = 1 - metrics.crossing(1 - curve.alpha, -curve.error, -threshold) if len(curve) else np.nan
-        rows.append({**dict(zip(metrics.FIELDS, fields, strict=True)), "status": status, "path": path, "end": end})
-    return pd.DataFrame(rows, columns=[*metrics.FIELDS, "status", "path", "end"])
+    fields, arrays = metrics.apart(curves, [*metrics.FIELDS, "status", "path"], ["alpha", "error"])
+    levels = [metrics.thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
+    ends = [
+        1 - metrics.crossing(1 - curve["alpha"][::-1], -curve["error"][::-1], -level)
+        for curve, level in zip(arrays, levels, strict=True)
+    ]
+    return fields.assign(end=ends)
 
 
 def determination(measured: Iterable[float], predicted: Iterable[float]) -> float:
@@ -174,25 +174,36 @@ def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame, resam
     return {**row, "low": float(low), "high": float(high)}
 
 
-def dose_responses(
-    runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51, tolerance: float = 0.1
-) -> pd.DataFrame:
-    """Where the error plateau of bias-free networks ends when they are given biases of these gaps: a row a run and gap.
+def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
+    """Curves of bias-free networks that are given biases of these gaps, the gap as `path`: `measured` from the true
+    start, `measured from the origin`, and `origin` and `overlap` as `predicted_curves` of that kind has them."""
+    given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
+    return {
+        "measured": biased_curves(runs, given, alphas, "own"),
+        "measured from the origin": biased_curves(runs, given, alphas, "zero"),
+        **{kind: predicted_curves(runs, given, alphas, kind) for kind in ("origin", "overlap")},
+    }
+
+
+def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -> pd.DataFrame:
+    """Where the error plateau of bias-free networks ends when they are given a bias: a row a run and gap.
+
+    Parameters
+    ----------
+    curves : as `dose_curves` returns them
 
     Returns
     -------
-    The runs' fields, `status`, `gap`; `measured` from the true start and `measured from the origin` (error plateaus);
-    `origin` and `overlap`, what `predicted_curves` of that kind predict (`predicted_ends`); NaN where a run did not fit
+    The runs' fields, `status`, `gap`, and a column for each of the curves: their error plateaus where measured, their
+    `predicted_ends` where predicted; NaN where a run did not fit
     """
-    given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
     keys = ["status", "path", *metrics.FIELDS]
     found = {}
-    for start, name in (("own", "measured"), ("zero", "measured from the origin")):
-        lengths = metrics.plateau(biased_curves(runs, given, alphas, start), tolerance)
-        found[name] = lengths.set_index(keys).error_plateau
-    for kind in ("origin", "overlap"):
-        curves = predicted_curves(runs, given, alphas, kind)
-        found[kind] = predicted_ends(curves, tolerance).set_index(keys).end
+    for name, of_name in curves.items():
+        if name.startswith("measured"):
+            found[name] = metrics.plateau(of_name, tolerance).set_index(keys).error_plateau
+        else:
+            found[name] = predicted_ends(of_name, tolerance).set_index(keys).end
     frame = pd.DataFrame(found).reset_index()
     gap = frame.path.astype(float)
     return metrics.only_fitted(frame.drop(columns="path")).assign(gap=gap)

@@ -102,16 +102,24 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     if missing:
         raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
     keys = [name for name in (*FIELDS, "status", "start", "statistics", "path") if name in curves]
+    fields, arrays = apart(curves, keys, ["alpha", "loss", "error"])
     rows = []
-    for values, curve in curves.groupby(keys, sort=False, dropna=False):
-        row = dict(zip(keys, values, strict=True))
-        curve = curve.sort_values("alpha")
-        classes = DATASETS[row["dataset"]].classes
-        for measure, threshold in thresholds(classes, tolerance).items():
-            row[f"{measure}_plateau"] = crossing(curve.alpha, curve[measure], threshold)
-        row["bump"] = monotonicity_gap(curve.loss)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=[*keys, "error_plateau", "loss_plateau", "bump"])
+    for dataset, curve in zip(fields.dataset, arrays, strict=True):
+        levels = thresholds(DATASETS[dataset].classes, tolerance)
+        ends = {f"{name}_plateau": crossing(curve["alpha"], curve[name], level) for name, level in levels.items()}
+        rows.append({**ends, "bump": monotonicity_gap(curve["loss"])})
+    return fields.join(pd.DataFrame(rows, columns=["error_plateau", "loss_plateau", "bump"]))
+
+
+def apart(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd.DataFrame, list[dict]]:
+    """What a frame of many curves has of each: a row of `keys`, and `columns` as arrays in the order of α and label."""
+    number = curves.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    labels = [curves.label] if "label" in curves else []
+    order = np.lexsort([*labels, curves.alpha, number])
+    first = np.flatnonzero(np.diff(number[order], prepend=-1))
+    of_columns = [np.split(curves[name].to_numpy()[order], first[1:]) for name in columns]
+    arrays = [dict(zip(columns, of_curve, strict=True)) for of_curve in zip(*of_columns, strict=True)]
+    return curves[keys].iloc[order[first]].reset_index(drop=True), arrays if len(curves) else []
 
 
 def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -154,26 +154,28 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
         run.config: int(np.argmax(run.summary["output_bias"])) for run in runs if run.summary["output_bias"] is not None
     }
     keys = ["start", "path", "status", *metrics.FIELDS]
+    fields, arrays = metrics.apart(curves, keys, ["alpha", "label", "predicted_share"])
     rows = []
-    for values, curve in curves.groupby(keys, sort=False):
-        fields = dict(zip(keys, values, strict=True))
-        config = make_config(**{name: fields[name] for name in metrics.FIELDS})
-        shares = curve.pivot(index="alpha", columns="label", values="predicted_share")
-        known = shares.iloc[0].notna().all()
-        guess = shares.iloc[0].idxmax() if known and fields["start"] != "zero" else np.nan
+    for of_curve, curve in zip(fields.to_dict("records"), arrays, strict=True):
+        config = make_config(**{name: of_curve[name] for name in metrics.FIELDS})
+        alphas, labels = np.unique(curve["alpha"]), np.unique(curve["label"])
+        shares = curve["predicted_share"].reshape(len(alphas), len(labels))
+        known = np.isfinite(shares[0]).all()
+        guesses = known and of_curve["start"] != "zero"
+        guess = labels[shares[0].argmax()] if guesses else np.nan
         for alpha in at:
-            place = np.flatnonzero(np.isclose(shares.index, alpha))
+            place = np.flatnonzero(np.isclose(alphas, alpha))
             if not len(place):
-                raise InputError(f"alpha={alpha} is not on the curves; allowed: {', '.join(map(str, shares.index))}")
-            favoured = shares.iloc[place[0]].idxmax() if known else np.nan
+                raise InputError(f"alpha={alpha} is not on the curves; allowed: {', '.join(map(str, alphas))}")
+            favoured = labels[shares[place[0]].argmax()] if known else np.nan
             told = {"is_guess": guess, "is_largest": largest.get(config, np.nan) if known else np.nan}
             rows.append(
                 {
-                    **fields,
+                    **of_curve,
                     "alpha": alpha,
                     "favoured": favoured,
                     "guess": guess,
-                    "guess_share": shares.iloc[0].max() if known and fields["start"] != "zero" else np.nan,
+                    "guess_share": shares[0].max() if guesses else np.nan,
                     **{name: np.nan if np.isnan(label) else float(favoured == label) for name, label in told.items()},
                 }
             )

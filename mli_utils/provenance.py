@@ -62,5 +62,10 @@ def stamp(device: str) -> dict[str, str]:
         "device": device,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")},
+        **_libraries(),
     }
+
+
+@functools.cache
+def _libraries() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}

@@ -56,7 +56,7 @@ def test_from_the_origin_one_pass_is_exact_and_without_overlap_both_predictions_
     ends = interventions.predicted_ends(predicted).end.to_numpy()
     lengths = mli.plateau(measured).error_plateau.to_numpy()
     np.testing.assert_allclose(ends, lengths, atol=1e-6)
-    responses = mli.dose_responses(runs, [1.0, 4.0], 21)
+    responses = mli.dose_responses(mli.dose_curves(runs, [1.0, 4.0], 21))
     assert len(responses) == 6 and (responses.measured[responses.gap == 4] >= 0).all()
 
 
