@@ -1,5 +1,6 @@
 """What must survive: kills at chosen and random moments, other processes, damage, a full disk (`make test-faults`)."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faulty_work
@@ -190,23 +192,37 @@ def kill(process, everything: bool):
     process.wait()
 
 
-def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete):
-    began = time.monotonic()
-    root = copy_project(tmp_path / "whole")
-    ended(smoke(root))
-    takes, rng = time.monotonic() - began, random.Random(0)
-    shutil.rmtree(root)
-    for number in range(KILLS):
-        root = copy_project(tmp_path / "root")
-        process = smoke(root)
-        time.sleep(rng.uniform(0.1, 0.95) * takes)
+def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
+    """Every kill is of a reproduction from nothing; as many go on side by side as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    done = itertools.count(1)
+
+    def killed(number: int, after: float) -> None:
+        root = copy_project(tmp_path / str(number))
+        process = smoke(root, "--jobs", "1")
+        time.sleep(after)
+        alive = process.poll() is None
         kill(process, everything=number % 2 == 0)
-        said = ended(smoke(root))
+        assert alive, f"kill {number} came after {after:.0f} s, when all was done"
+        said = ended(smoke(root, "--jobs", "1"))
         assert contents_of(root / "build" / "smoke" / "store") == complete[1], number
         assert (root / "_build" / "html" / "index.html").exists() and "the book: " in said
         assert not list((root / "build" / "smoke").glob(".running-*"))
-        print(f"kill {number + 1} of {KILLS}", file=sys.__stderr__, flush=True)
         shutil.rmtree(root)
+        with capfd.disabled():
+            print(f"kill {next(done)} of {KILLS}, after {after:.0f} s: all as if undisturbed", flush=True)
+
+    def undisturbed(number: int) -> float:
+        root, began = copy_project(tmp_path / f"whole-{number}"), time.monotonic()
+        ended(smoke(root, "--jobs", "1"))
+        shutil.rmtree(root)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(cores) as side_by_side:
+        takes = min(side_by_side.map(undisturbed, range(cores)))
+        rng = random.Random(0)
+        moments = [rng.uniform(0.05, 0.85) * takes for _ in range(KILLS)]
+        list(side_by_side.map(killed, range(KILLS), moments))
 
 
 def touch(root, name):
