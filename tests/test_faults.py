@@ -1,6 +1,5 @@
 """What must survive: kills at chosen and random moments, other processes, damage, a full disk (`make test-faults`)."""
 
-import itertools
 import json
 import multiprocessing
 import os
@@ -195,9 +194,8 @@ def kill(process, everything: bool):
 def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
     """Every kill is of a reproduction from nothing; as many go on side by side as there are cores."""
     cores = len(os.sched_getaffinity(0))
-    done = itertools.count(1)
 
-    def killed(number: int, after: float) -> None:
+    def killed(number: int, after: float) -> str:
         root = copy_project(tmp_path / str(number))
         process = smoke(root, "--jobs", "1")
         time.sleep(after)
@@ -209,20 +207,21 @@ def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
         assert (root / "_build" / "html" / "index.html").exists() and "the book: " in said
         assert not list((root / "build" / "smoke").glob(".running-*"))
         shutil.rmtree(root)
-        with capfd.disabled():
-            print(f"kill {next(done)} of {KILLS}, after {after:.0f} s: all as if undisturbed", flush=True)
+        return f"kill {number + 1} of {KILLS}, after {after:.0f} s: all as if undisturbed"
 
-    def undisturbed(number: int) -> float:
+    def whole(number: int) -> float:
         root, began = copy_project(tmp_path / f"whole-{number}"), time.monotonic()
         ended(smoke(root, "--jobs", "1"))
         shutil.rmtree(root)
         return time.monotonic() - began
 
     with ThreadPoolExecutor(cores) as side_by_side:
-        takes = min(side_by_side.map(undisturbed, range(cores)))
+        takes = min(side_by_side.map(whole, range(cores)))
         rng = random.Random(0)
         moments = [rng.uniform(0.05, 0.85) * takes for _ in range(KILLS)]
-        list(side_by_side.map(killed, range(KILLS), moments))
+        for said in side_by_side.map(killed, range(KILLS), moments):
+            with capfd.disabled():
+                print(said, flush=True)
 
 
 def touch(root, name):
