@@ -152,24 +152,30 @@ def curve(
     Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`). Of an
     `Adaptive` the dict also holds the `alpha` it chose, with the same numbers that a grid with those points has.
     """
-    if isinstance(alphas, Adaptive):
-        return adaptive.refine(lambda some: curve(model, start, end, some, path, images, statistics), alphas)
-    points = alpha_grid(alphas)
+    products = _first_products(model, start, end, images)
+
+    def measure(points):
+        return _curve(model, start, end, points, path, images, statistics, products)
+
+    return adaptive.refine(measure, alphas) if isinstance(alphas, Adaptive) else measure(alpha_grid(alphas))
+
+
+def _curve(model, start, end, points, path, images, statistics, products) -> dict[str, np.ndarray]:
     of_weights = SCHEDULES[schedules(path)["weights"]](points, 1)
 
     def at(some):
         return interpolate_parameters(model, start, end, points[some], path), of_weights[some]
 
     if statistics == "recomputed" or not batchnorm.has_batch_norm(model):
-        return _evaluate(model, start, end, at, len(points), images)
-    pixels = images.images.to(next(iter(start.values())).device)
+        return _evaluate(model, _device(start), at, len(points), images, products)
+    pixels = images.images.to(_device(start))
     at_start, at_end = (models.statistics(model, ends, pixels) for ends in (start, end))
     shares = points if statistics == "interpolated" else np.ones_like(points)
 
     def normalised_by(some):
         return {name: mix(at_start[name], at_end[name], shares[some].item()) for name in at_end}
 
-    return _evaluate(model, start, end, at, len(points), images, normalised_by)
+    return _evaluate(model, _device(start), at, len(points), images, products, normalised_by)
 
 
 def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
@@ -187,7 +193,7 @@ def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSe
         shares = {name: (of_weights if group.name == "weights" else of_biases)[some] for name, group in groups.items()}
         return {name: mix(start[name], end[name], share) for name, share in shares.items()}, of_weights[some]
 
-    return _evaluate(model, start, end, at, len(of_weights), images)
+    return _evaluate(model, _device(start), at, len(of_weights), images, _first_products(model, start, end, images))
 
 
 def chunks(number: int, model: nn.Module, device: torch.device) -> list[np.ndarray]:
@@ -200,30 +206,38 @@ def chunks(number: int, model: nn.Module, device: torch.device) -> list[np.ndarr
     return np.array_split(np.arange(number), math.ceil(number / at_once))
 
 
+def _device(params: Params) -> torch.device:
+    return next(iter(params.values())).device
+
+
+def _first_products(model: nn.Module, start: Params, end: Params, images: ImageSet) -> list[torch.Tensor]:
+    """What the first layer of a fully-connected network makes of the images at both ends; nothing of another.
+
+    It sees the same images at every point, and its weights lie on a line: these two products make all of them.
+    """
+    if not isinstance(model, models.FCN):
+        return []
+    pixels = images.images.to(_device(start))
+    with models.plain_float32():
+        return [stacks.first_product(side, pixels) for side in (start, end)]
+
+
 def _evaluate(
     model: nn.Module,
-    start: Params,
-    end: Params,
+    device: torch.device,
     at: Callable[[np.ndarray], tuple[Params, np.ndarray]],
     number: int,
     images: ImageSet,
+    products: list[torch.Tensor],
     statistics: Callable = lambda some: None,
 ) -> dict[str, np.ndarray]:
-    """`models.evaluate` at `number` points; `at` returns the parameters of some, and their first weights' shares.
-
-    The first layer sees the same images at every point, and its weights lie on a line: two products make all of them.
-    """
-    device = next(iter(start.values())).device
+    """`models.evaluate` at `number` points; `at` returns the parameters of some, and their first weights' shares."""
     pixels, labels = images.images.to(device), images.labels.to(device)
     parts = []
     with models.plain_float32():
-        line = None
-        if isinstance(model, models.FCN):
-            ends = [stacks.first_product(side, pixels) for side in (start, end)]
         for some in chunks(number, model, device):
             params, share = at(some)
-            if isinstance(model, models.FCN):
-                line = stacks.Line(*ends, torch.tensor(share, dtype=pixels.dtype, device=device))
+            line = stacks.Line(*products, torch.tensor(share, dtype=pixels.dtype, device=device)) if products else None
             parts.append(models.evaluate(model, params, pixels, labels, statistics(some), line))
     found = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
     return {**found, "mean_logits": np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"))(found["mean_logits"])}
