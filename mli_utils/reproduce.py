@@ -51,6 +51,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     for job in jobs:
         if job not in todo:
             _say(f"{job.name}: unchanged")
+            _remove_leftovers(job)
     if not todo:
         return
     known = contents.recorded(todo[0].profile)
@@ -97,7 +98,7 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
         if job.is_done():
             return None
         fingerprint, began = job.fingerprint(), time.perf_counter()
-        with _emptied(work / f".running-{job.name}") as folder:
+        with _emptied(_folder(job)) as folder:
             _run_notebook(job, folder, workers)
             seconds = time.perf_counter() - began
             notebook = nbformat.read(folder / "page.ipynb", as_version=4)
@@ -120,6 +121,18 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
                 os.replace(file, target / file.name)
             write_atomically(job.page, nbformat.writes(notebook).encode())
     return seconds
+
+
+def _folder(job: Job) -> Path:
+    """Where a notebook runs, until its page is whole."""
+    return settings.build_dir(job.profile) / f".running-{job.name}"
+
+
+def _remove_leftovers(job: Job) -> None:
+    """Remove the folder of a process that was killed between its page and its end."""
+    if _folder(job).exists():
+        with locked(settings.lock_file(job.name)):
+            shutil.rmtree(_folder(job), ignore_errors=True)
 
 
 @contextmanager
