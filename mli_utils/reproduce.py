@@ -23,7 +23,7 @@ from mli_utils import contents, kernels, provenance, publish, settings
 from mli_utils.config import InputError, MLIError
 from mli_utils.jobs import Job
 from mli_utils.publish import NotebookFailed
-from mli_utils.store import locked, on_disk, write_atomically
+from mli_utils.store import locked, on_disk, remove_leftovers, write_atomically
 
 
 def run(jobs: Sequence[Job], workers: int | None = None) -> None:
@@ -119,6 +119,7 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
             target.mkdir(parents=True, exist_ok=True)
             for file in sorted((folder / "figures").iterdir()):
                 os.replace(file, target / file.name)
+            remove_leftovers(job.page)
             write_atomically(job.page, nbformat.writes(notebook).encode())
     return seconds
 
@@ -129,10 +130,11 @@ def _folder(job: Job) -> Path:
 
 
 def _remove_leftovers(job: Job) -> None:
-    """Remove the folder of a process that was killed between its page and its end."""
+    """Remove what a process left that was killed between its page and its end."""
     if _folder(job).exists():
         with locked(settings.lock_file(job.name)):
             shutil.rmtree(_folder(job), ignore_errors=True)
+            remove_leftovers(job.page)
 
 
 @contextmanager
