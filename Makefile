@@ -38,6 +38,7 @@ help:  ## this list
 env: $(READY)  ## .venv with the locked versions (skipped when up to date)
 
 # uv puts the locked versions into .venv; the lock is a constraint, so another torch build brings no CUDA with it.
+# Where Python is told to keep no bytecode, it is made here: without, every process takes three times as long to load.
 .venv/.ready .venv/.ready-$(TORCH_BACKEND): pyproject.toml requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "python3 is older than 3.11; install Python 3.11 or newer"; exit 2; }
@@ -46,7 +47,8 @@ env: $(READY)  ## .venv with the locked versions (skipped when up to date)
 	test -x .venv/bin/python || python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet -c requirements.lock uv
 	.venv/bin/uv pip install --quiet --python .venv/bin/python -c requirements.lock \
-	  $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e '.[cluster,dev]'
+	  $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode) \
+	  -e '.[cluster,dev]'
 	@rm -f .venv/.ready*; touch $@
 
 data: $(READY)  ## download and check MNIST, CIFAR-10 and CIFAR-100 into MLI_DATA_DIR (default data/)
