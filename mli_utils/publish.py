@@ -15,8 +15,15 @@ import nbformat
 from mli_utils import claims, contents, provenance, settings, shipped, status
 from mli_utils.config import MLIError
 from mli_utils.jobs import Job
-from mli_utils.store import locked
+from mli_utils.store import locked, on_disk
 
+# Jupyter Book, which ends with the process that waits for it, however that ends: its standard input does.
+JUPYTER_BOOK = """
+import os, threading
+threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
+from jupyter_book.cli.main import main
+main()
+"""
 RECORDS = ("paper", "medium", "small")  # the best first
 
 
@@ -138,16 +145,21 @@ def build(builder: str = "html") -> Path:
     root = settings.root()
     name = "book" if builder == "html" else "paper"
     stage, begun = root / "build" / name, root / "build" / f"{name}.begun"
-    stage.parent.mkdir(exist_ok=True)
-    shipped.lay_out(root / "build" / "site")
-    status.write()
-    if begun.exists():
-        shutil.rmtree(stage, ignore_errors=True)
-    begun.touch()
-    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    with on_disk("write into", stage.parent):
+        stage.parent.mkdir(exist_ok=True)
+        shipped.lay_out(root / "build" / "site")
+        status.write()
+        if begun.exists():
+            shutil.rmtree(stage, ignore_errors=True)
+        begun.touch()
     strict = ["-W", "-n", "--keep-going"] if builder == "html" else ["--builder", "custom", "--custom-builder", builder]
-    command = [*jupyter_book, "build", "book", "--path-output", str(stage), *strict]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book", "--path-output", str(stage), *strict]
+    theirs, ours = os.pipe()
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=theirs)
+    finally:
+        os.close(theirs)
+        os.close(ours)
     output = done.stdout + done.stderr
     if done.returncode:
         if full := re.search(r"No space left on device|Read-only file system|Disk quota exceeded", output):
@@ -163,13 +175,24 @@ def _put_in_place(fresh: Path, site: Path) -> Path:
     coming, going = site.with_name("html.coming"), site.with_name("html.going")
     for left in (coming, going):
         shutil.rmtree(left, ignore_errors=True)
-    shutil.copytree(fresh, coming)
-    shipped.trim(coming)
+    try:
+        with on_disk("write into", coming):
+            shutil.copytree(fresh, coming, copy_function=_copy)
+            shipped.trim(coming)
+    except BaseException:
+        shutil.rmtree(coming, ignore_errors=True)
+        raise
     if site.exists():
         os.replace(site, going)
     os.replace(coming, site)
     shutil.rmtree(going, ignore_errors=True)
     return site
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file, so that the first one that does not fit ends it all: `copytree` would try the others too."""
+    with on_disk("write", Path(target)):
+        shutil.copy2(source, target)
 
 
 def best_record() -> str:
@@ -220,7 +243,7 @@ def record(jobs: Sequence[Job]) -> Path:
     store = settings.store_dir(profile)
     target, readme = settings.record_dir(profile), settings.root() / "README.md"
     target.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
+    with on_disk("write", target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
         fresh = Path(folder) / profile
         for entry in sorted({entry for made in pages.values() for entry in made["used"]}):
             copy = fresh / f"{entry}.json"

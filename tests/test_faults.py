@@ -189,6 +189,8 @@ def kill(process, everything: bool):
         except psutil.NoSuchProcess:
             continue
     process.wait()
+    process.stdout.close()
+    process.stderr.close()
 
 
 def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
