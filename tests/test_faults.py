@@ -201,9 +201,11 @@ def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
         root = copy_project(tmp_path / str(number))
         process = smoke(root, "--jobs", "1")
         time.sleep(after)
-        alive = process.poll() is None
+        if process.poll() is not None:  # on a machine that has become faster
+            ended(process)
+            shutil.rmtree(root)
+            return killed(number, 0.7 * after)
         kill(process, everything=number % 2 == 0)
-        assert alive, f"kill {number} came after {after:.0f} s, when all was done"
         said = ended(smoke(root, "--jobs", "1"))
         assert contents_of(root / "build" / "smoke" / "store") == complete[1], number
         assert (root / "_build" / "html" / "index.html").exists() and "the book: " in said
