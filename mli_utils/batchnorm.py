@@ -16,10 +16,8 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def whole_set(
-    model: nn.Module, params: dict[str, torch.Tensor], images: torch.Tensor
-) -> tuple[torch.Tensor, Statistics]:
-    """Logits of an image set, normalised by its own statistics, and these statistics.
+def whole_set(model: nn.Module, params: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """Logits (samples, classes) of an image set, normalised by its own statistics.
 
     Holds a few layers' activations of all images at once: 4 · 64 · 32² bytes an image and layer at full width.
 
@@ -27,11 +25,12 @@ def whole_set(
     ----------
     params : of one network, by name
     images : (samples, channels, height, width)
-
-    Returns
-    -------
-    logits (samples, classes), and the statistics, which `models.logits` takes
     """
+    return functional_call(model.train(), params, (images,))
+
+
+def statistics(model: nn.Module, params: dict[str, torch.Tensor], images: torch.Tensor) -> Statistics:
+    """What `whole_set` normalises by, which `models.logits` takes."""
     found = {}
 
     def note(name):
@@ -44,7 +43,8 @@ def whole_set(
     norms = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in norms]
     try:
-        return functional_call(model.train(), params, (images,)), found
+        whole_set(model, params, images)
     finally:
         for hook in hooks:
             hook.remove()
+    return found

@@ -258,7 +258,7 @@ def evaluate(
     if isinstance(model, FCN):
         outputs = (stacks.logits(params, images, model.scratch, part, line) for part in parts)
     elif statistics is None and batchnorm.has_batch_norm(model):
-        whole = [batchnorm.whole_set(model, one, lay_out(model, images))[0] for one in unstack(params)]
+        whole = [batchnorm.whole_set(model, one, lay_out(model, images)) for one in unstack(params)]
         outputs = torch.stack(whole).split(at_once, dim=1)
     else:
         outputs = (logits(model, params, images[part], statistics) for part in parts)
@@ -275,4 +275,4 @@ def statistics(model: nn.Module, params: Params, images: torch.Tensor) -> Statis
     """What batch norm normalises by at `params` (of one network), over all of `images`; None where there is none."""
     if not batchnorm.has_batch_norm(model):
         return None
-    return batchnorm.whole_set(model, params, lay_out(model, images))[1]
+    return batchnorm.statistics(model, params, lay_out(model, images))
