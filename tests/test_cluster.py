@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, copy_project
+from conftest import mli as mli_command
 from distributed import Client
 
 import mli_utils as mli
@@ -230,26 +231,13 @@ def test_a_bad_address_is_one_sentence_and_leaves_nothing(address, said, tmp_pat
     assert sorted(root.rglob("*")) == before
 
 
-REPRODUCE = """
-from mli_utils import claims, contents, jobs, reproduce
-
-if __name__ == "__main__":
-    reproduce.run([job for job in jobs.plan("smoke", "5") if job.name != contents.LEDGER])
-    claims.write("smoke")
-"""
-
-
-def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, tmp_path):
-    (tmp_path / "one_section.py").write_text(REPRODUCE)  # the ledger's page and the other sections' would take long
-    before, running = len(two.notes()), {}
-    for name, address in (("here", ""), ("there", two.address)):
-        places = {"MLI_ROOT": str(copy_project(tmp_path / name)), "MLI_MODE": "reproduce", "MLI_SCHEDULER": address}
-        command = [sys.executable, "one_section.py"]
-        running[name] = subprocess.Popen(command, env=two.environment() | places, cwd=tmp_path)
-    assert [process.wait() for process in running.values()] == [0, 0]
+def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, reproduced, tmp_path):
+    root, before = copy_project(tmp_path / "there"), len(two.notes())
+    done = mli_command(root, "reproduce", "--profile", "smoke", "--jobs", "2", MLI_SCHEDULER=two.address)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert len(two.notes()) > before
-    mine, theirs = (json.loads((tmp_path / name / "build" / "smoke" / "claims.json").read_text()) for name in running)
-    assert sum(entry["verdict"] != "not run" for entry in mine) > 2
+    mine, theirs = (json.loads((at / "build" / "smoke" / "claims.json").read_text()) for at in (reproduced[0], root))
+    assert sum(entry["verdict"] != "not run" for entry in mine) == len(mine) > 14
     for one, other in zip(mine, theirs, strict=True):
         for key, value in one.items():
             close = pytest.approx(value, abs=1e-5, nan_ok=True) if isinstance(value, float) else value

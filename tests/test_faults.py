@@ -199,14 +199,14 @@ def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
 
     def killed(number: int, after: float) -> str:
         root = copy_project(tmp_path / str(number))
-        process = smoke(root, "--jobs", "1")
+        process = smoke(root)
         time.sleep(after)
         if process.poll() is not None:  # on a machine that has become faster
             ended(process)
             shutil.rmtree(root)
             return killed(number, 0.7 * after)
         kill(process, everything=number % 2 == 0)
-        said = ended(smoke(root, "--jobs", "1"))
+        said = ended(smoke(root))
         assert contents_of(root / "build" / "smoke" / "store") == complete[1], number
         assert (root / "_build" / "html" / "index.html").exists() and "the book: " in said
         assert not list((root / "build" / "smoke").glob(".running-*"))
@@ -215,7 +215,7 @@ def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
 
     def whole(number: int) -> float:
         root, began = copy_project(tmp_path / f"whole-{number}"), time.monotonic()
-        ended(smoke(root, "--jobs", "1"))
+        ended(smoke(root))
         shutil.rmtree(root)
         return time.monotonic() - began
 
