@@ -152,30 +152,27 @@ def curve(
     Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`). Of an
     `Adaptive` the dict also holds the `alpha` it chose, with the same numbers that a grid with those points has.
     """
+    device, of_weights = models.device_of(start), SCHEDULES[schedules(path)["weights"]]
     products = _first_products(model, start, end, images)
+    recomputed = statistics == "recomputed" or not batchnorm.has_batch_norm(model)
+    if not recomputed:
+        pixels = images.images.to(device)
+        at_start, at_end = (models.statistics(model, ends, pixels) for ends in (start, end))
 
     def measure(points):
-        return _curve(model, start, end, points, path, images, statistics, products)
+        shares = points if statistics == "interpolated" else np.ones_like(points)
+
+        def at(some):
+            return interpolate_parameters(model, start, end, points[some], path), of_weights(points[some], 1)
+
+        def normalised_by(some):
+            if recomputed:
+                return None
+            return {name: mix(at_start[name], at_end[name], shares[some].item()) for name in at_end}
+
+        return _evaluate(model, device, at, len(points), images, products, normalised_by)
 
     return adaptive.refine(measure, alphas) if isinstance(alphas, Adaptive) else measure(alpha_grid(alphas))
-
-
-def _curve(model, start, end, points, path, images, statistics, products) -> dict[str, np.ndarray]:
-    of_weights = SCHEDULES[schedules(path)["weights"]](points, 1)
-
-    def at(some):
-        return interpolate_parameters(model, start, end, points[some], path), of_weights[some]
-
-    if statistics == "recomputed" or not batchnorm.has_batch_norm(model):
-        return _evaluate(model, _device(start), at, len(points), images, products)
-    pixels = images.images.to(_device(start))
-    at_start, at_end = (models.statistics(model, ends, pixels) for ends in (start, end))
-    shares = points if statistics == "interpolated" else np.ones_like(points)
-
-    def normalised_by(some):
-        return {name: mix(at_start[name], at_end[name], shares[some].item()) for name in at_end}
-
-    return _evaluate(model, _device(start), at, len(points), images, products, normalised_by)
 
 
 def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
@@ -193,7 +190,8 @@ def square(model: nn.Module, start: Params, end: Params, alphas, images: ImageSe
         shares = {name: (of_weights if group.name == "weights" else of_biases)[some] for name, group in groups.items()}
         return {name: mix(start[name], end[name], share) for name, share in shares.items()}, of_weights[some]
 
-    return _evaluate(model, _device(start), at, len(of_weights), images, _first_products(model, start, end, images))
+    products = _first_products(model, start, end, images)
+    return _evaluate(model, models.device_of(start), at, len(of_weights), images, products)
 
 
 def chunks(number: int, model: nn.Module, device: torch.device) -> list[np.ndarray]:
@@ -206,10 +204,6 @@ def chunks(number: int, model: nn.Module, device: torch.device) -> list[np.ndarr
     return np.array_split(np.arange(number), math.ceil(number / at_once))
 
 
-def _device(params: Params) -> torch.device:
-    return next(iter(params.values())).device
-
-
 def _first_products(model: nn.Module, start: Params, end: Params, images: ImageSet) -> list[torch.Tensor]:
     """What the first layer of a fully-connected network makes of the images at both ends; nothing of another.
 
@@ -217,7 +211,7 @@ def _first_products(model: nn.Module, start: Params, end: Params, images: ImageS
     """
     if not isinstance(model, models.FCN):
         return []
-    pixels = images.images.to(_device(start))
+    pixels = images.images.to(models.device_of(start))
     with models.plain_float32():
         return [stacks.first_product(side, pixels) for side in (start, end)]
 

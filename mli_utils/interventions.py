@@ -264,7 +264,7 @@ def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.Dat
 @torch.no_grad()
 def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bias], start: str) -> dict:
     """Losses, wrong predictions and predictions of the largest bias's class, (biases, points)."""
-    device = next(iter(ends[0].values())).device
+    device = models.device_of(ends[0])
     pixels = images.images.to(device)
     first = starts.STARTS[start](model, None, ends)
     free = [models.without_output_bias(side) for side in (first, ends[1])]
@@ -281,7 +281,7 @@ def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bi
 
 @torch.no_grad()
 def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
-    device = next(iter(ends[0].values())).device
+    device = models.device_of(ends[0])
     with models.plain_float32():
         gain, signal = np.ones_like(points), images.images.to(device).flatten(1)
         for first, last in zip(*([weight for weight, _ in stacks.layers(side)] for side in ends), strict=True):

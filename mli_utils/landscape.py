@@ -90,7 +90,7 @@ def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndar
 @torch.no_grad()
 def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     start, end = ends
-    device = next(iter(start.values())).device
+    device = models.device_of(start)
     pixels, labels = images.images.to(device), images.labels.to(device)
     bias = models.output_bias(end).double()
     free = [models.without_output_bias(side) for side in (start, end)]

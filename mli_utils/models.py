@@ -198,6 +198,10 @@ def lay_out(model: nn.Module, value: torch.Tensor) -> torch.Tensor:
     return value.contiguous(memory_format=model.memory_format) if value.ndim == 4 else value
 
 
+def device_of(params: Params) -> torch.device:
+    return next(iter(params.values())).device
+
+
 def logits(
     model: nn.Module, params: Params, images: torch.Tensor, statistics: Statistics | None = None
 ) -> torch.Tensor:

@@ -197,7 +197,7 @@ def _totals(model, ends, images, path: str, points: np.ndarray) -> dict[str, np.
 @torch.no_grad()
 def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     start, end = ends
-    device = next(iter(end.values())).device
+    device = models.device_of(end)
     pixels, labels = images.images.to(device), images.labels.to(device)
     groups = models.parameter_groups(model)
     layers = sorted({group.layer for group in groups.values()})

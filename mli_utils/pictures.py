@@ -70,7 +70,7 @@ def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> sweep.
 
 @torch.no_grad()
 def _compute(model, ends, images: data.ImageSet, path: str, points: np.ndarray, number: int) -> dict[str, np.ndarray]:
-    device = next(iter(ends[0].values())).device
+    device = models.device_of(ends[0])
     shown = data.load(images.name, "test").first(number)
     pixels = (shown.images * shown.std + shown.mean).clamp(0, 1).mul(255).round().to(torch.uint8)
     said = []

@@ -29,14 +29,13 @@ def trim(site: Path) -> None:
     for path in (site / "_sources" / "notebooks").glob("*.ipynb"):
         if contents.source(path.stem).exists():
             path.write_bytes(contents.source(path.stem).read_bytes())
-    shown = "".join(path.read_text() for path in site.rglob("*.html"))
+    pages = "".join(path.read_text() for path in site.rglob("*.html"))
     for path in (site / "_images").glob("*"):
-        if path.name not in shown:
+        if path.name not in pages:
             path.unlink()
     scripts = site / "_static" / "scripts"
-    texts = [*site.glob("*.html"), *(site / "notebooks").glob("*.html"), *(site / "made").glob("*.html")]
-    texts += [path for path in scripts.glob("*.js") if path.name != "fontawesome.js"]
-    used = {name for path in texts for name in re.findall(r"fa-([a-z0-9-]+)", path.read_text())}
+    texts = [pages, *(path.read_text() for path in scripts.glob("*.js") if path.name != "fontawesome.js")]
+    used = {name for text in texts for name in re.findall(r"fa-([a-z0-9-]+)", text)}
 
     def kept(icon: re.Match) -> str:
         names = {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])}

@@ -236,7 +236,7 @@ def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Ten
 
 def summarize(model: torch.nn.Module, start: Params, end: Params, training_set: data.ImageSet, seconds: float) -> dict:
     """How a run ended: `Trained.summary`, but for its `steps`. `end` is where to compute."""
-    device = next(iter(end.values())).device
+    device = models.device_of(end)
     stacked = {name: value.unsqueeze(0) for name, value in end.items()}
 
     def measure(images, statistics=None):

@@ -222,7 +222,7 @@ def test_kills_at_random_moments_of_a_reproduction(tmp_path, complete, capfd):
     with ThreadPoolExecutor(cores) as side_by_side:
         takes = min(side_by_side.map(whole, range(cores)))
         rng = random.Random(0)
-        moments = [rng.uniform(0.05, 0.85) * takes for _ in range(KILLS)]
+        moments = [rng.uniform(0.1, 0.95) * takes for _ in range(KILLS)]
         for said in side_by_side.map(killed, range(KILLS), moments):
             with capfd.disabled():
                 print(said, flush=True)
