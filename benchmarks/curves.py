@@ -152,7 +152,7 @@ def grown(name: str, what: str, numbers: tuple[int, ...], seconds: Callable, rou
             f"{number} {what}",
             seconds(number),
             {
-                f"{numbers[0]} {what}, {number / numbers[0]:g} times": lambda times=number / numbers[0]: (
+                f"{numbers[0]} {what}, {number / numbers[0]:.3g} times": lambda times=number / numbers[0]: (
                     times * seconds(numbers[0])()
                 )
             },
