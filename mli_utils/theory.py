@@ -99,23 +99,30 @@ def probabilities(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray
 
 def mean_loss(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray:
     """Mean cross-entropy over the k inputs, nats."""
-    logits = weights**r + biases[..., None, :]
-    logits -= np.maximum.reduce(logits, -1, keepdims=True)
+    logits = _below_the_largest(weights**r + biases[..., None, :])
     total = np.log(np.add.reduce(np.exp(logits), -1))
     return np.add.reduce(total - np.diagonal(logits, axis1=-2, axis2=-1), -1) / logits.shape[-1]
 
 
 def _shares(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last dimension, in place. (scipy's takes four times as long on arrays this small.)"""
+    shares = np.exp(_below_the_largest(logits), out=logits)
+    shares /= np.add.reduce(shares, -1, keepdims=True)
+    return shares
+
+
+def _below_the_largest(logits: np.ndarray) -> np.ndarray:
+    """The logits less the largest of their input, in place."""
     logits -= np.maximum.reduce(logits, -1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= np.add.reduce(logits, -1, keepdims=True)
     return logits
 
 
 @cache
 def _one_hot(k: int) -> np.ndarray:
-    return np.eye(k)
+    """(k, k) the labels, kept since every step of a flow asks for them."""
+    labels = np.eye(k)
+    labels.flags.writeable = False
+    return labels
 
 
 def initial_weights(k: int, delta: float, seed: int = 0, noise: float = 0.1) -> np.ndarray:
@@ -137,11 +144,11 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
     weights, biases = unpack(state, k)
     p = probabilities(weights, biases, r)
     slope = r * weights ** (r - 1)  # ∂z_ij / ∂W_ij
-    mixing = p[:, :, None] * (np.eye(k) - p[:, None, :])  # ∂p_ij / ∂z_il, by input
-    own = r * (r - 1) * weights ** max(r - 2, 0) * (np.eye(k) - p)
+    mixing = p[:, :, None] * (_one_hot(k) - p[:, None, :])  # ∂p_ij / ∂z_il, by input
+    own = r * (r - 1) * weights ** max(r - 2, 0) * (_one_hot(k) - p)
     of_weights = np.zeros((k, k, k, k))
     inputs = np.arange(k)
-    of_weights[inputs, :, inputs, :] = own[:, :, None] * np.eye(k) - slope[:, :, None] * mixing * slope[:, None, :]
+    of_weights[inputs, :, inputs, :] = own[:, :, None] * _one_hot(k) - slope[:, :, None] * mixing * slope[:, None, :]
     return (
         np.block(
             [
@@ -202,7 +209,7 @@ def escape_time(r: int, delta: float, k: int) -> float:
 def early_weights(times: np.ndarray, start: np.ndarray, r: int) -> np.ndarray:
     """(times, k, k) the weights as long as all classes are equally likely: W^(2−r) is linear in t (ln W for r = 2)."""
     k = len(start)
-    push = r / k * (np.eye(k) - 1 / k) * np.asarray(times)[:, None, None]
+    push = r / k * (_one_hot(k) - 1 / k) * np.asarray(times)[:, None, None]
     if r == 2:
         return start * np.exp(push)
     return (start ** (2 - r) - (r - 2) * push) ** (-1 / (r - 2))

@@ -329,7 +329,9 @@ def test_a_full_disk_at_each_write_of_the_store(disk, tmp_path, undisturbed):
         if status == 0:
             break
     assert sentences == {"checkpoints", "runs", "curves"}
-    assert status == 0 and contents_of(store) == undisturbed
+    assert status == 0
+    assert finished(start(store)) == (0, "")
+    assert contents_of(store) == undisturbed
 
 
 def test_a_full_disk_at_each_write_of_a_reproduction(disk, complete):
