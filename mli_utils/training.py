@@ -22,13 +22,13 @@ from mli_utils.models import Params
 from mli_utils.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum
 
 # Of each model; raise when the same config comes to give another θ(T), history or summary.
-VERSIONS = {"fcn": 3, "vgg16": 2, "resnet18": 2}
+VERSIONS = {"fcn": 4, "vgg16": 3, "resnet18": 3}
 # The same of what came later and concerns only runs that have it: a model, a normalization, a field off its default.
-LATER_VERSIONS = {"vit": 1, "layer": 1, "label_smoothing": 1, "freeze_bias": 1, "imbalance": 1}
+LATER_VERSIONS = {"vit": 2, "layer": 1, "label_smoothing": 1, "freeze_bias": 1, "imbalance": 1}
 
 # A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
 # ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
-PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 1000, 16, 12
+PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 500, 16, 12
 
 # What runs of a stacked model must have in common to be trained together.
 SHAPE = (
