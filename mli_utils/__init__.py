@@ -23,6 +23,7 @@ HOMES = {
     ],
     "landscape": ["predict", "square"],
     "ledger_plots": ["ledger_figure", "show_ledger"],
+    "measurements": ["interpolate"],
     "metrics": [
         "at_most",
         "bootstrap",
@@ -57,7 +58,7 @@ HOMES = {
         "xy_figure",
     ],
     "speed": ["benchmarks", "exponents", "growth_figure", "many_runs", "ratio_figure"],
-    "sweep": ["Run", "interpolate", "table", "train"],
+    "sweep": ["Run", "table", "train"],
     "tables": ["show_intervals", "show_table"],
     "verdicts": ["compare", "judge", "ledger", "shares"],
 }

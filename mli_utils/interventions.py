@@ -14,6 +14,7 @@ import torch
 
 from mli_utils import interpolation, metrics, models, stacks, starts, sweep
 from mli_utils.config import DATASETS, InputError, choose
+from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.sweep import Run
 
 VERSION = 1  # raise when the same endpoints and biases come to give another curve
@@ -96,7 +97,7 @@ def biased_curves(
 
     Returns
     -------
-    A frame as `sweep.interpolate`'s, with the name as `path`, and `as_largest`, the share of all predictions that are
+    A frame as `mli.interpolate`'s, with the name as `path`, and `as_largest`, the share of all predictions that are
     the class with the largest bias given (the first of several)
 
     Raises
@@ -238,7 +239,7 @@ def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.Dat
             if len(bias.values) != classes:
                 raise InputError(f"bias {name!r} has {len(bias.values)} values; allowed: {classes}, one a class")
     wanted = [
-        sweep.Measurement(
+        Measurement(
             run,
             "interventions",
             {
@@ -253,12 +254,12 @@ def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.Dat
         for run, given in zip(runs, biases, strict=True)
     ]
     frames = []
-    for run, given, body in zip(runs, biases, sweep.measure(wanted, "run"), strict=True):
+    for run, given, body in zip(runs, biases, measure(wanted, "run"), strict=True):
         for i, name in enumerate(given):
             kept = {part: body[part][i] for part in ("loss", "wrong")}
-            frame = sweep.curve_frame(run, {**kept, "wrong": np.array(kept["wrong"])[:, None]}, points, path=name)
+            frame = curve_frame(run, {**kept, "wrong": np.array(kept["wrong"])[:, None]}, points, path=name)
             frames.append(frame.assign(as_largest=np.array(body["as_largest"][i], float)))
-    return sweep.together(frames, "path", *sweep.ALONG_CURVES, *ALONG)
+    return sweep.together(frames, "path", *ALONG_CURVES, *ALONG)
 
 
 @torch.no_grad()

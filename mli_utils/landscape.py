@@ -12,6 +12,7 @@ import torch
 
 from mli_utils import interpolation, metrics, models, sweep
 from mli_utils.config import InputError
+from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.sweep import Run
 
 PREDICTIONS = ("closed form", "gain", "gain and shift")
@@ -30,7 +31,7 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
     points = interpolation.alpha_grid(alphas)
     frames = []
     for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals):
-        frame = sweep.curve_frame(run, body, np.repeat(points, len(points)))
+        frame = curve_frame(run, body, np.repeat(points, len(points)))
         frame["alpha_bias"] = np.tile(points, len(points))
         frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
     return sweep.together(frames, "alpha_weights", "alpha_bias", "loss", "error")
@@ -49,7 +50,7 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
 
     Returns
     -------
-    A frame as `sweep.interpolate`'s, with the columns `gain` (g(α), or α^r) and `alignment` (the cosine between what
+    A frame as `mli.interpolate`'s, with the columns `gain` (g(α), or α^r) and `alignment` (the cosine between what
     tells images apart at α and at 1; NaN for the closed form)
 
     Raises
@@ -68,17 +69,17 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
         gains["closed form"] = points**run.config.depth
         for name in PREDICTIONS:
             kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
-            frame = sweep.curve_frame(run, kept, points, start="zero" if name == "closed form" else "own", path=name)
+            frame = curve_frame(run, kept, points, start="zero" if name == "closed form" else "own", path=name)
             alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
             frames.append(frame.assign(gain=gains[name], alignment=alignment))
-    return sweep.together(frames, "start", "path", *sweep.ALONG_CURVES, "gain", "alignment")
+    return sweep.together(frames, "start", "path", *ALONG_CURVES, "gain", "alignment")
 
 
 def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
     """Each run with what `compute(model, (θ(0), θ(T)), images, points)` measures of it, from the store where it is."""
     key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
-    wanted = [sweep.Measurement(run, kind, key, what, partial(compute, points=points)) for run in runs]
-    return list(zip(runs, sweep.measure(wanted, "run"), strict=True))
+    wanted = [Measurement(run, kind, key, what, partial(compute, points=points)) for run in runs]
+    return list(zip(runs, measure(wanted, "run"), strict=True))
 
 
 def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:

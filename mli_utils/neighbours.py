@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from mli_utils import interpolation, metrics, models, settings, sweep, tables
 from mli_utils.config import DATASETS, InputError
+from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.store import write_atomically
 from mli_utils.sweep import Run
 
@@ -57,13 +58,13 @@ def steps_to_fit(run: Run) -> float:
 
 
 def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
-    """Curves on the linear and the homogeneous path as `sweep.interpolate` has them, kept without the classes."""
+    """Curves on the linear and the homogeneous path as `mli.interpolate` has them, kept without the classes."""
     points = interpolation.alpha_grid(alphas)
     frames = []
     for path in ("linear", "homogeneous"):
         bodies = _measure(runs, {"path": interpolation.schedules(path)}, points, partial(_totals, path=path))
-        frames += [sweep.curve_frame(run, body, points, path=path) for run, body in zip(runs, bodies, strict=True)]
-    return sweep.together(frames, "path", *sweep.ALONG_CURVES)
+        frames += [curve_frame(run, body, points, path=path) for run, body in zip(runs, bodies, strict=True)]
+    return sweep.together(frames, "path", *ALONG_CURVES)
 
 
 def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -170,7 +171,7 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
     """Loss and error where one layer moves from θ(0) to θ(T) and all others stay at θ(T) (Vlaar and Frankle 2022).
 
     A layer is its weights, its biases and the normalization that follows it. One row a run, layer and α: a frame as
-    `sweep.interpolate`'s with `path` `layer 1`, …, and `layer`.
+    `mli.interpolate`'s with `path` `layer 1`, …, and `layer`.
     """
     points = interpolation.alpha_grid(alphas)
     bodies = _measure(runs, {"path": "layers"}, points, _layers)
@@ -178,14 +179,14 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
     for run, body in zip(runs, bodies, strict=True):
         for i, layer in enumerate(body["layer"]):
             kept = {"loss": body["loss"][i], "wrong": [[wrong] for wrong in body["wrong"][i]]}
-            frames.append(sweep.curve_frame(run, kept, points, path=f"layer {layer}", layer=layer))
-    return sweep.together(frames, "path", "layer", *sweep.ALONG_CURVES)
+            frames.append(curve_frame(run, kept, points, path=f"layer {layer}", layer=layer))
+    return sweep.together(frames, "path", "layer", *ALONG_CURVES)
 
 
 def _measure(runs: Sequence[Run], key: dict, points: np.ndarray, compute) -> list[dict]:
     whole = {**key, "alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
-    wanted = [sweep.Measurement(run, "neighbours", whole, "a curve", partial(compute, points=points)) for run in runs]
-    return sweep.measure(wanted, "curve")
+    wanted = [Measurement(run, "neighbours", whole, "a curve", partial(compute, points=points)) for run in runs]
+    return measure(wanted, "curve")
 
 
 def _totals(model, ends, images, path: str, points: np.ndarray) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: 
     Parameters
     ----------
     classes : as `class_order` returns them
-    curves : of the same runs on one path, as `sweep.interpolate(…, by_class=True)` returns them
+    curves : of the same runs on one path, as `mli.interpolate(…, by_class=True)` returns them
 
     Returns
     -------
@@ -135,7 +135,7 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
 
     Parameters
     ----------
-    curves : of these runs, as `sweep.interpolate(…, by_class=True)` returns them
+    curves : of these runs, as `mli.interpolate(…, by_class=True)` returns them
     at : grid points to look at
 
     Returns

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from mli_utils import data, interpolation, models, style, sweep
 from mli_utils.config import DATASETS, FIELDS, InputError
+from mli_utils.measurements import Measurement, measure
 from mli_utils.plots import empty_figure
 from mli_utils.sweep import Run
 
@@ -51,13 +52,13 @@ def predict_images(
             raise InputError(f"images={images} is not allowed; allowed: from 1 to {DATASETS[name].test}")
     points = interpolation.alpha_grid(alphas)
     todo = list(product(runs, paths))
-    bodies = sweep.measure([_predictions(run, path, points, images) for run, path in todo], "path")
+    bodies = measure([_predictions(run, path, points, images) for run, path in todo], "path")
     frames = [_frame(run, path, points, body) for (run, path), body in zip(todo, bodies, strict=True)]
     pixels = np.array(bodies[0]["pixels"]) / 255 if bodies else np.empty((0, 1, 1, 3))
     return sweep.together(frames, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
-def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> sweep.Measurement:
+def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> Measurement:
     key = {
         "schedules": interpolation.schedules(path),
         "alphas": points.tolist(),
@@ -65,7 +66,7 @@ def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> sweep.
         "version": [interpolation.VERSION, data.VERSION, VERSION],
     }
     compute = partial(_compute, path=path, points=points, number=images)
-    return sweep.Measurement(run, "images", key, f"what is predicted for test images on path {path!r}", compute)
+    return Measurement(run, "images", key, f"what is predicted for test images on path {path!r}", compute)
 
 
 @torch.no_grad()

@@ -1,28 +1,24 @@
-"""Many runs: what the store has is read, the rest is trained in groups, and curves are drawn along paths.
+"""Many runs: what the store has is read, the rest is trained in groups.
 
 The computing is done in this process, or on a Dask cluster where `settings.scheduler` names one.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mli_utils import cluster, data, interpolation, models, settings, starts, tasks, training
+from mli_utils import cluster, data, models, settings, tasks, training
 from mli_utils.checkpoints import Checkpoints
-from mli_utils.config import FIELDS, InputError, MLIError, RunConfig, choose
+from mli_utils.config import FIELDS, InputError, MLIError, RunConfig
 from mli_utils.models import Params
 from mli_utils.store import Store, address
 
 OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
-ALONG_CURVES = ("alpha", "loss", "error")
-BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
 
 
 class NotInRecord(MLIError):
@@ -71,23 +67,6 @@ class Run:
         return arrays
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Something to be measured of a run, kept in the store beside it.
-
-    kind : what sort of thing it is
-    key : all that determines it, but for the run
-    what : its name in a sentence
-    compute : `compute(model, (θ(0), θ(T)), images)` returns a dict of NumPy arrays; it may be sent to another machine
-    """
-
-    run: Run
-    kind: str
-    key: dict
-    what: str
-    compute: Callable
-
-
 def run_key(config: RunConfig) -> dict:
     """All that determines a run: its config, and the version of each mechanism that makes it."""
     return {
@@ -125,58 +104,6 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
     return [_read_run(config, store) for config in configs]
 
 
-def interpolate(
-    runs: Run | Iterable[Run],
-    paths: str | dict | Sequence = "linear",
-    alphas: str | interpolation.Adaptive | int | Sequence[float] = 51,
-    by_class: bool = False,
-    start: str = "own",
-    statistics: str = "recomputed",
-) -> pd.DataFrame:
-    """Curves of training loss and error along paths between the endpoints of runs, over the whole training set.
-
-    Parameters
-    ----------
-    runs : as `train` returns them
-    paths : names in `interpolation.PATHS`, or {name: {group: schedule}} for paths of your own
-    alphas : how many equally spaced points from 0 to 1, or the points; or `adaptive` (`interpolation.Adaptive()`),
-        which places at most 83 a curve where they tell `plateau` to ±0.002 (`adaptive.refine` says how). Those differ
-        from run to run, so average plateaus, not the rows of one α
-    by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
-        wrong), `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added
-    start : `own`, the run's θ(0); in its place `zero`, the origin, `other`, another initialization, or `noise` with
-        the norm of the trained weights (`starts`)
-    statistics : what batch norm normalises by at θ(α), as `interpolation.STATISTICS` says; without it, nothing
-
-    Returns
-    -------
-    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `statistics`, `path`,
-    `alpha`, `loss` (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not
-    finite.
-
-    Raises
-    ------
-    InputError
-        An unknown path or start, or points that are not allowed.
-    NotInRecord
-        A curve is missing while the book is rendered from the record.
-    """
-    runs = [runs] if isinstance(runs, Run) else list(runs)
-    named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
-    points = interpolation.points_of(alphas)
-    choose("start", start, starts.STARTS)
-    choose("statistics", statistics, interpolation.STATISTICS)
-    for path in named.values():
-        interpolation.schedules(path)
-    todo = list(itertools.product(runs, named.items()))
-    bodies = measure([_curve(run, path, points, start, statistics) for run, (_, path) in todo], "curve")
-    frames = [
-        curve_frame(run, body, body.get("alpha", points), by_class, start=start, statistics=statistics, path=name)
-        for (run, (name, _)), body in zip(todo, bodies, strict=True)
-    ]
-    return together(frames, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
-
-
 def together(frames: Iterable[pd.DataFrame], *columns: str) -> pd.DataFrame:
     """Frames of runs, one below the other; of none, an empty one with the runs' fields, `status` and these columns."""
     frames = list(frames)
@@ -194,10 +121,6 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
         del summary["class_counts"]
         rows.append({**asdict(run.config), **summary, "bias_gap": max(bias) - min(bias) if bias else math.nan})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FIELDS, "status", *OUTCOMES])
-
-
-def _names(paths) -> list:
-    return [paths] if isinstance(paths, str) else list(paths)
 
 
 def progress(total: int, what: str, unit: str) -> tqdm:
@@ -275,71 +198,6 @@ def _read_run(config: RunConfig, store: Store) -> Run:
     history = pd.DataFrame(body["history"]).astype(float).astype({"step": int})
     summary = {name: _nan_for_none(name, value) for name, value in body["summary"].items()}
     return Run(config, history, summary, body["provenance"], store)
-
-
-def _curve(run: Run, path, points: np.ndarray | interpolation.Adaptive, start: str, statistics: str) -> Measurement:
-    key = {
-        "schedules": interpolation.schedules(path),
-        **interpolation.points_key(points),
-        "version": interpolation.VERSION,
-        **starts.key(start),
-        **({} if run.config.normalization == "none" else {"statistics": statistics}),
-    }
-    first = partial(starts.STARTS[start], config=run.config)
-    compute = partial(_compute_curve, path=path, points=points, first=first, statistics=statistics)
-    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute)
-
-
-def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callable, statistics: str) -> dict:
-    return interpolation.curve(model, first(model, ends=ends), ends[1], points, path, images, statistics)
-
-
-def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
-    """The body of every measurement, in their order: from the store, or computed and kept, with progress shown.
-
-    Raises
-    ------
-    NotInRecord
-        One is missing while the book is rendered from the record.
-    """
-    keys = [{"run": address(run_key(one.run.config)), **one.key} for one in wanted]
-    bodies = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
-    missing = [i for i, body in enumerate(bodies) if body is None]
-    if not missing:
-        return bodies
-    if settings.mode() == "book":
-        raise NotInRecord(
-            f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config} is not in the record; the book is rendered "
-            "without computing: 'make reproduce' makes it, 'make record' keeps it"
-        )
-    configs = [wanted[i].run.config for i in missing]
-    with workplace(configs) as place, progress(len(missing), wanted[0].kind, unit) as bar:
-
-        def make(i: int) -> None:
-            one = wanted[i]
-            bodies[i] = place.measure(one.run.config, one.run.arrays(), one.compute)
-            one.run.store.put(one.kind, keys[i], bodies[i])
-            bar.update()
-
-        place.each(configs, [(i,) for i in missing], make)
-    return bodies
-
-
-def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False, **columns) -> pd.DataFrame:
-    """Kept losses and counts as tidy rows: the run's fields and `columns`, then α, loss and error."""
-    loss = np.array(body["loss"], float)
-    finite = np.isfinite(loss)
-    wrong = np.array(body["wrong"])
-    values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
-    if by_class:
-        classes = wrong.shape[1]
-        broken = np.where(finite, 1.0, np.nan)[:, None]
-        values = {name: np.repeat(value, classes) for name, value in values.items()}
-        values["label"] = np.tile(np.arange(classes), len(points))
-        values["class_error"] = (wrong / run.summary["class_counts"] * broken).ravel()
-        values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
-        values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
-    return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
 
 
 def _nan_for_none(name: str, value):

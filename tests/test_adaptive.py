@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mli_utils as mli
-from mli_utils import adaptive, metrics, sweep
+from mli_utils import adaptive, measurements, metrics, sweep
 from mli_utils.adaptive import Adaptive
 from mli_utils.store import address
 
@@ -193,7 +193,7 @@ def test_a_plain_grid_keeps_its_address(small_config, tmp_path):
         "run": address(sweep.run_key(small_config)),
         "schedules": dict.fromkeys(("weights", "hidden_biases", "output_bias", "normalization"), "linear"),
         "alphas": [0.0, 0.5, 1.0],
-        "version": sweep.interpolation.VERSION,
+        "version": measurements.interpolation.VERSION,
     }
     assert [file.stem for file in (tmp_path / "store" / "curves").iterdir()] == [address(key)]
 
@@ -211,6 +211,6 @@ def test_convolutional_networks_with_batch_norm(counted, one_thread):
 
 
 def test_other_words_are_refused():
-    for call in (lambda: mli.interpolate([], alphas="adaptve"), lambda: sweep.interpolation.points_of("dense")):
+    for call in (lambda: mli.interpolate([], alphas="adaptve"), lambda: measurements.interpolation.points_of("dense")):
         with pytest.raises(mli.InputError, match="is not allowed; allowed: 'adaptive', .*how many points"):
             call()

@@ -20,7 +20,7 @@ from distributed import Client
 
 import mli_utils as mli
 from mli_utils import __main__ as command_line
-from mli_utils import cluster, starts, sweep, tasks
+from mli_utils import cluster, measurements, starts, sweep, tasks
 
 WATCHED = Path(__file__).with_name("watched_worker.py")
 
@@ -178,7 +178,7 @@ def test_an_error_on_a_worker_is_the_same_sentence(two, small_config, tmp_path, 
     with sweep.workplace([small_config]) as place:
         with pytest.raises(mli.InputError, match="^unknown path 'curved'; known: linear, homogeneous$"):
             own = partial(starts.STARTS["own"], config=small_config)
-            compute = partial(sweep._compute_curve, path="curved", points=2, first=own, statistics="recomputed")
+            compute = partial(measurements._compute_curve, path="curved", points=2, first=own, statistics="recomputed")
             place.measure(small_config, arrays, compute)
         monkeypatch.setattr(cluster, "versions", lambda: {"training": {"fcn": -1}})
         with pytest.raises(mli.InputError, match="mli_utils.training has version .* there and .*-1.* here"):

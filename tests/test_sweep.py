@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mli_utils as mli
-from mli_utils import sweep, training
+from mli_utils import measurements, sweep, training
 from mli_utils.config import FIELDS
 from mli_utils.store import DamagedFile, address
 
@@ -58,7 +58,7 @@ def test_curves_are_tidy_and_kept(small, monkeypatch):
         for path in ("linear", "homogeneous"):
             assert ends.loss[run.config.bias, path] == pytest.approx(run.summary["train_loss"], abs=1e-6)
             assert ends.error[run.config.bias, path] == run.summary["train_error"]
-    monkeypatch.setattr(sweep.interpolation, "curve", None)  # nothing is computed again
+    monkeypatch.setattr(measurements.interpolation, "curve", None)  # nothing is computed again
     pd.testing.assert_frame_equal(mli.interpolate(runs, ["linear", "homogeneous"], alphas=5), curves)
 
 
