@@ -46,16 +46,14 @@ HOMES = {
     ],
     "order": ["class_order", "explained", "order_correlations", "plateau_predictions", "predicted_as"],
     "pictures": ["picture_figure", "predict_images"],
-    "plots": [
-        "curve_figure",
-        "dot_figure",
+    "plots": ["curve_figure", "dot_figure", "xy_figure"],
+    "section_plots": [
         "flow_figure",
         "flow_traces",
         "hardness_figure",
         "order_figure",
         "share_figure",
         "square_figure",
-        "xy_figure",
     ],
     "speed": ["benchmarks", "exponents", "growth_figure", "many_runs", "ratio_figure"],
     "sweep": ["Run", "table", "train"],
