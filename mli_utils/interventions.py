@@ -148,33 +148,6 @@ def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame
     return fields.assign(end=ends)
 
 
-def determination(measured: Iterable[float], predicted: Iterable[float]) -> float:
-    """The coefficient of determination R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; below zero where the
-    mean would be the better prediction, NaN where nothing varies."""
-    measured, predicted = (np.asarray(values, float) for values in (measured, predicted))
-    varies = ((measured - measured.mean()) ** 2).sum()
-    return float(1 - ((measured - predicted) ** 2).sum() / varies) if varies else float("nan")
-
-
-def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame, resamples: int = 2000) -> dict:
-    """`determination` over all cells of two frames of a row a seed and a column a dose, and its 95 % percentile
-    bootstrap interval: seeds are resampled, each with all of its doses, which are not independent.
-
-    Returns
-    -------
-    dict of `mean` (R²), `low`, `high`, `n` (seeds); without an interval for fewer than three seeds
-    """
-    pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
-    pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
-    n = pairs.shape[1]
-    row = {"mean": determination(*pairs) if n else np.nan, "low": np.nan, "high": np.nan, "n": n}
-    if n < 3:
-        return row
-    chosen = np.random.default_rng(0).integers(n, size=(resamples, n))
-    low, high = np.nanquantile([determination(*pairs[:, some]) for some in chosen], [0.025, 0.975])
-    return {**row, "low": float(low), "high": float(high)}
-
-
 def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
     """Curves of bias-free networks that are given biases of these gaps, the gap as `path`: `measured` from the true
     start, `measured from the origin`, and `origin` and `overlap` as `predicted_curves` of that kind has them."""
@@ -208,27 +181,6 @@ def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -
     frame = pd.DataFrame(found).reset_index()
     gap = frame.path.astype(float)
     return metrics.only_fitted(frame.drop(columns="path")).assign(gap=gap)
-
-
-def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequence[str]) -> pd.DataFrame:
-    """Each measure at each value of `by` less that at `base`, seed by seed: means and 95 % intervals (Student's t).
-
-    Parameters
-    ----------
-    frame : a row a value of `by` and `seed`
-
-    Returns
-    -------
-    Rows of `by`, `measure`, `mean`, `low`, `high`, `n`, none for `base`
-    """
-    wide = frame.set_index([by, "seed"])[list(measures)].unstack("seed")
-    rows = [
-        {by: value, "measure": measure, **metrics.mean_and_interval(wide.loc[value, measure] - wide.loc[base, measure])}
-        for value in dict.fromkeys(frame[by])
-        if value != base
-        for measure in measures
-    ]
-    return pd.DataFrame(rows, columns=[by, "measure", "mean", "low", "high", "n"])
 
 
 def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.DataFrame:

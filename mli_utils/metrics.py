@@ -1,12 +1,8 @@
-"""What is measured: the anatomy of a batch of logits, and plateau, bump and intervals of curves."""
-
-import math
-from collections.abc import Callable, Iterable
+"""What is measured: the anatomy of a batch of logits, and plateau and bump of curves."""
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import stdtrit
 
 from mli_utils.config import DATASETS, FIELDS, InputError
 
@@ -161,57 +157,3 @@ def learned_at(history: pd.DataFrame) -> pd.Series:
             float(history["step"].iloc[after]) if after < len(history) else float("nan")
         )
     return pd.Series(first, name="learned_at")
-
-
-def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
-    """The mean and Student's t interval for it, leaving NaN out: (mean, low, high); NaN ends with fewer than two."""
-    values = np.asarray([v for v in values if np.isfinite(v)], float)
-    if len(values) < 2:
-        return (float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan"))
-    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
-
-
-def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
-    """Mean and 95 % interval of each measure in each group: rows of `by`, `measure`, `mean`, `low`, `high`, `n`."""
-    rows = [
-        {**dict(zip(by, values, strict=True)), "measure": measure, **mean_and_interval(group[measure])}
-        for values, group in frame.groupby(by, sort=False)
-        for measure in measures
-    ]
-    return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n"])
-
-
-def mean_and_interval(values: Iterable[float]) -> dict:
-    """`interval`, and how many values it is over, as a dict of `mean`, `low`, `high`, `n`."""
-    values = np.asarray(values, float)
-    mean, low, high = interval(values)
-    return {"mean": mean, "low": low, "high": high, "n": int(np.isfinite(values).sum())}
-
-
-def bootstrap(*samples: Iterable[float], statistic: Callable = np.mean, level: float = 0.95) -> dict:
-    """A statistic of runs and its bias-corrected and accelerated bootstrap interval (Efron 1987), from a fixed seed.
-
-    Parameters
-    ----------
-    samples : one value a run; several of equal length are resampled in pairs, and NaN in one leaves the pair out
-    statistic : of as many arrays
-
-    Returns
-    -------
-    dict of `mean` (the statistic), `low`, `high`, `n`; without an interval for fewer than three runs
-    """
-    from scipy.stats import bootstrap as resample  # takes long to import
-
-    together = np.array([list(sample) for sample in samples], float)
-    together = together[:, np.isfinite(together).all(axis=0)]
-    n = together.shape[1]
-    row = {"mean": float(statistic(*together)) if n else math.nan, "low": math.nan, "high": math.nan, "n": n}
-    if n < 3:
-        return row
-    if (together == together[:, :1]).all():  # nothing to resample
-        return {**row, "low": row["mean"], "high": row["mean"]}
-    found = resample(
-        tuple(together), statistic, n_resamples=4999, confidence_level=level, paired=True, vectorized=False, rng=0
-    ).confidence_interval
-    return {**row, "low": float(found.low), "high": float(found.high)}

@@ -4,13 +4,12 @@ The book's section 11 needs all of it.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 
 from mli_utils import interpolation, metrics, models, settings, sweep, tables
 from mli_utils.config import DATASETS, InputError
@@ -111,60 +110,6 @@ def show_columns(table: pd.DataFrame) -> None:
     said = pd.DataFrame({"column": list(table), "what it holds": [COLUMNS[name] for name in table]})
     write_atomically(settings.figures_dir() / f"{TABLE}-columns.csv", said.to_csv(index=False).encode())
     tables.show_table(said, kind="prose")
-
-
-def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = ()) -> dict:
-    """Spearman's correlation, or the partial one, with its 95 % percentile bootstrap interval over networks.
-
-    The partial correlation is that of what is left of both ranks when the mean of each value of each column in `given`
-    is taken out, additively. Networks are resampled from a fixed seed; rows with a missing value are left out.
-
-    Returns
-    -------
-    dict of `mean` (the correlation), `low`, `high`, `n`
-    """
-    kept = frame[[x, y, *given]].dropna()
-    n = len(kept)
-    if n < 3 + sum(kept[name].nunique() for name in given):
-        return {"mean": math.nan, "low": math.nan, "high": math.nan, "n": n}
-    values = kept[[x, y]].to_numpy(float)
-    held = np.ones((n, 1))
-    if given:
-        dummies = pd.get_dummies(kept[list(given)].astype(str), drop_first=True).to_numpy(float)
-        held = np.hstack([held, dummies])
-    chosen = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    chosen = np.vstack([np.arange(n), chosen])
-    found = _partial(values[chosen], held[chosen])
-    whole, resampled = found[0], found[1:][np.isfinite(found[1:])]
-    if not np.isfinite(whole) or not len(resampled):
-        return {"mean": math.nan, "low": math.nan, "high": math.nan, "n": n}
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return {"mean": float(whole), "low": float(low), "high": float(high), "n": n}
-
-
-def _partial(values: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Correlation of ranks less their fit on `held`, of many resamples: (resamples, n, 2) and (resamples, n, k)."""
-    ranks = rankdata(values, axis=1)
-    normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a resample may lack a value
-    left = ranks - held @ np.linalg.solve(normal, held.mT @ ranks)
-    sums = left.mT @ left
-    spread = sums[:, 0, 0] * sums[:, 1, 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 1e-6, sums[:, 0, 1] / np.sqrt(spread), np.nan)
-
-
-def rank_correlations(
-    frame: pd.DataFrame, x: Iterable[str], y: Iterable[str], given: Sequence[str] = ()
-) -> pd.DataFrame:
-    """`rank_correlation` of every pair, plain and given the columns in `given`, one row a pair and kind."""
-    kinds = {"plain": (), f"given {' and '.join(given).replace('_', ' ')}": tuple(given)} if given else {"plain": ()}
-    rows = [
-        {"x": one, "y": other, "kind": kind, **rank_correlation(frame, one, other, held)}
-        for one in x
-        for other in y
-        for kind, held in kinds.items()
-    ]
-    return pd.DataFrame(rows)
 
 
 def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils import metrics
+from mli_utils import estimates
 from mli_utils.config import DATASETS, InputError
 from mli_utils.style import LABELS, colours, name_lines, style
 
@@ -91,7 +91,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
                 **{**shared, "dodge": 0.4 if frame[hue].nunique() > 1 else False},
                 y=measure,
                 ax=axes,
-                errorbar=lambda values: metrics.interval(values)[1:],
+                errorbar=lambda values: estimates.interval(values)[1:],
                 linestyle="-" if join else "none",
                 linewidth=1.2,
                 markers=["o", "s", "D", "^"][: frame[hue].nunique()],

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils import metrics
+from mli_utils import estimates
 from mli_utils.plots import empty_figure, nothing
 from mli_utils.style import LABELS, PALETTE, colours, name_lines, style
 
@@ -30,7 +30,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
         learned = classes.dropna(subset="place").sort_values(["run", "place"])
         of_place = learned.groupby(["run", "place"]).centred_bias.transform("mean")
         places = learned.groupby("run").cumcount() + 1
-        middle = {place: metrics.interval(biases) for place, biases in of_place.groupby(places)}
+        middle = {place: estimates.interval(biases) for place, biases in of_place.groupby(places)}
         mean, low, high = np.array(list(middle.values())).T
         axes.errorbar(list(middle), mean, [mean - low, high - mean], fmt="o-", color=colour, ms=6, lw=1.4, capsize=3)
         axes.set(xlabel="place in the order of learning (last: learned last)", ylabel="output bias, centred (logits)")

@@ -6,8 +6,7 @@ import pandas as pd
 
 from mli_utils.claims import span
 from mli_utils.config import InputError
-
-STATISTICS = ("mean", "low", "high", "n")
+from mli_utils.estimates import ESTIMATE
 
 
 def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None, kind: str = "") -> None:
@@ -52,10 +51,10 @@ def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), d
     InputError
         `frame` lacks one of these columns, or has two rows for one cell of the table.
     """
-    missing = [name for name in (*columns, *STATISTICS) if name not in frame]
+    missing = [name for name in (*columns, *ESTIMATE) if name not in frame]
     if missing:
         raise InputError(f"show_intervals: no column {', '.join(missing)}; the frame has {', '.join(map(str, frame))}")
-    rows = [name for name in frame if name not in (*columns, *STATISTICS)]
+    rows = [name for name in frame if name not in (*columns, *ESTIMATE)]
     if frame.duplicated([*rows, *columns]).any():
         raise InputError(f"show_intervals: {', '.join([*rows, *columns])} do not tell the rows apart")
     spans = frame.assign(

@@ -6,9 +6,8 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
-from mli_utils import claims, figures, metrics, settings, tables
+from mli_utils import claims, estimates, figures, settings, tables
 from mli_utils.claims import Claim
 from mli_utils.config import InputError
 
@@ -26,7 +25,7 @@ def compare(differences: Mapping[str, pd.Series]) -> pd.DataFrame:
     """
     rows = []
     for statement, values in differences.items():
-        row = metrics.mean_and_interval(values)
+        row = estimates.mean_and_interval(values)
         said = claims.verdict(claims.POSITIVE, row["low"], row["high"], row["n"])
         rows.append({"statement": statement, **row, "verdict": said})
     return pd.DataFrame(rows)
@@ -112,7 +111,7 @@ def _found(claim: Claim, values) -> dict:
 
 
 def _over_runs(claim: Claim, values) -> dict:
-    return _renamed(metrics.mean_and_interval(pd.Series(_numbers(claim, values))))
+    return _renamed(estimates.mean_and_interval(_numbers(claim, values)))
 
 
 def _share(claim: Claim, values) -> dict:
@@ -120,12 +119,11 @@ def _share(claim: Claim, values) -> dict:
     yes = yes[np.isfinite(yes)]
     if not np.isin(yes, (0, 1)).all():
         raise InputError(f"judge: {claim.id} is over a share; allowed: true or false a run")
-    low, high = wilson(int(yes.sum()), len(yes))
-    return {"value": float(yes.mean()) if len(yes) else math.nan, "low": low, "high": high, "n": len(yes)}
+    return _renamed(estimates.share(yes))
 
 
 def _bootstrap(claim: Claim, values) -> dict:
-    if not isinstance(values, Mapping) or set(values) != {"mean", "low", "high", "n"}:
+    if not isinstance(values, Mapping) or set(values) != set(estimates.ESTIMATE):
         raise InputError(f"judge: {claim.id} is over a bootstrap; allowed: a dict of mean, low, high, n")
     return _renamed(values)
 
@@ -156,30 +154,6 @@ def _numbers(claim: Claim, values) -> np.ndarray:
         wanted = "one number" if claim.over == "exact" else "a list of values, one a run"
         raise InputError(f"judge: {claim.id} is over {claim.over}; allowed: {wanted}")
     return found
-
-
-def wilson(yes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share, (low, high); NaN where n is 0."""
-    if n == 0:
-        return math.nan, math.nan
-    z = ndtri((1 + level) / 2)
-    share = yes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
-def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
-    """The share of rows of each group where a measure is true (1, not 0; NaN counts neither way), with Wilson's 95 %
-    interval: rows of `by`, `measure`, `mean`, `low`, `high`, `n`."""
-    rows = []
-    for values, group in frame.groupby(by, sort=False):
-        for measure in measures:
-            told = group[measure].dropna()
-            low, high = wilson(int(told.sum()), len(told))
-            row = {"measure": measure, "mean": told.mean(), "low": low, "high": high, "n": len(told)}
-            rows.append({**dict(zip(by, values, strict=True)), **row})
-    return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n"])
 
 
 def ledger() -> pd.DataFrame:

@@ -11,7 +11,7 @@ import yaml
 from matplotlib import pyplot as plt
 
 import mli_utils as mli
-from mli_utils import claims, contents, ledger_plots, verdicts
+from mli_utils import claims, contents, ledger_plots
 from mli_utils.claims import Predicate
 
 LONGER = {
@@ -127,12 +127,6 @@ def test_a_predicate_holds_where_the_whole_interval_does(words, inside, outside,
         assert claims.verdict(predicate, low, high, 3) == said
         assert claims.verdict(predicate, low, high, 2) == "undecided"
     assert claims.verdict(predicate, math.nan, math.nan, 5) == "undecided"
-
-
-def test_wilson_s_interval_is_the_textbook_s():
-    assert verdicts.wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert verdicts.wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert verdicts.wilson(10, 10)[1] == pytest.approx(1) and all(map(math.isnan, verdicts.wilson(0, 0)))
 
 
 def test_values_are_judged_by_what_the_claim_is_over(book, shown, monkeypatch):

@@ -60,23 +60,6 @@ def test_from_the_origin_one_pass_is_exact_and_without_overlap_both_predictions_
     assert len(responses) == 6 and (responses.measured[responses.gap == 4] >= 0).all()
 
 
-def test_r_squared_is_that_of_the_prediction_as_it_stands():
-    measured = pd.DataFrame({1.0: [0.1, 0.2, 0.3], 2.0: [0.5, 0.6, 0.7]})
-    assert mli.determination_by_seed(measured, measured) == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 3}
-    assert interventions.determination([0, 1], [0.5, 0.5]) == 0 and interventions.determination([0, 1], [1, 0]) == -3
-    assert math.isnan(interventions.determination([1, 1], [1, 1]))
-    few = mli.determination_by_seed(measured[:2], measured[:2])
-    assert few["n"] == 2 and math.isnan(few["low"])
-    none = mli.determination_by_seed(measured * np.nan, measured)
-    assert none["n"] == 0 and math.isnan(none["mean"])
-
-
-def test_differences_are_paired_by_seed():
-    frame = pd.DataFrame({"arm": ["a"] * 3 + ["b"] * 3, "seed": [0, 1, 2, 2, 1, 0], "m": [1.0, 2, 3, 4, 3, 2]})
-    (row,) = mli.paired_differences(frame, "arm", "a", ["m"]).to_dict("records")
-    assert (row["arm"], row["mean"], row["low"], row["high"], row["n"]) == ("b", 1, 1, 1, 3)
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

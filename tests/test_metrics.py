@@ -88,36 +88,9 @@ def test_anatomy_counts_samples_and_sums_losses():
     assert sums["loss"][0].item() == pytest.approx(each.item())
 
 
-def test_interval_is_student_s():
-    from scipy import stats
-
-    sample = [0.1, 0.4, 0.2, 0.7, math.nan]
-    mean, low, high = mli.interval(sample)
-    assert (low, high) == pytest.approx(stats.ttest_1samp(sample[:4], 0).confidence_interval())
-    assert mean == pytest.approx(0.35)
-    assert math.isnan(mli.interval([1.0])[1])
-
-
 def test_differences_are_compared_with_zero():
     rows = mli.compare({"above": pd.Series([1, 1.1, 0.9]), "nothing": pd.Series([], dtype=float)})
     assert rows.verdict.tolist() == ["holds", "undecided"] and rows.n.tolist() == [3, 0]
-
-
-def test_bootstrap_covers_and_knows_its_limits():
-    values = np.random.default_rng(0).normal(1.0, 2.0, 40)
-    found = mli.bootstrap(values)
-    assert found["n"] == 40 and found["mean"] == pytest.approx(values.mean())
-    mean, low, high = mli.interval(values)
-    assert found["low"] == pytest.approx(low, abs=0.15) and found["high"] == pytest.approx(high, abs=0.15)
-    assert mli.bootstrap(values) == found  # a fixed seed
-    assert math.isnan(mli.bootstrap([1.0, 2.0])["low"]) and mli.bootstrap([])["n"] == 0
-    assert mli.bootstrap([0.5, 0.5, 0.5, math.nan]) == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 3}
-
-
-def test_bootstrap_of_pairs_resamples_pairs():
-    x = np.arange(30.0)
-    found = mli.bootstrap(x, 2 * x + 1, statistic=lambda x, y: np.corrcoef(x, y)[0, 1])
-    assert found["mean"] == pytest.approx(1) and found["low"] == pytest.approx(1)
 
 
 def test_only_fitted_blanks_what_was_measured_and_keeps_the_rows():

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 import mli_utils as mli
 from mli_utils import balance, config, data, models, neighbours, settings, training
@@ -40,22 +39,6 @@ def test_columns_are_told_and_kept(runs, monkeypatch):
     assert kept.column.tolist() == list(table) and kept["what it holds"].notna().all()
     with pytest.raises(mli.InputError, match="no description of new"):
         mli.show_columns(table.assign(new=1))
-
-
-def test_rank_correlations_are_spearman_s_and_hold_what_is_given():
-    draw = np.random.default_rng(0)
-    group = np.repeat([0, 1, 2], 60)
-    frame = pd.DataFrame(
-        {"g": group, "x": group + 0.1 * draw.normal(size=180), "y": group + 0.1 * draw.normal(size=180)}
-    )
-    plain, held = mli.rank_correlation(frame, "x", "y"), mli.rank_correlation(frame, "x", "y", ["g"])
-    assert plain["mean"] == pytest.approx(spearmanr(frame.x, frame.y).statistic, abs=1e-6)
-    assert plain["low"] > 0.7 and held["low"] < 0 < held["high"] and held["n"] == 180
-    both = mli.rank_correlations(frame, ["x"], ["y"], ["g"])
-    assert both.kind.tolist() == ["plain", "given g"]
-    for few in (frame[:3], frame.assign(y=1.0), frame.assign(y=np.nan)):
-        found = mli.rank_correlation(few, "x", "y", ["g"])
-        assert np.isnan(found["mean"]) and np.isnan(found["low"])
 
 
 def test_one_layer_moves_and_the_others_stay(runs):
@@ -162,9 +145,3 @@ def test_new_fields_leave_the_address_of_earlier_runs():
     changed = mli.RunConfig(imbalance=2.0, label_smoothing=0.1, freeze_bias=1, normalization="layer")
     assert set(training.versions(changed)) == {"training", "imbalance", "label_smoothing", "freeze_bias", "layer"}
     assert set(config.LATER) <= set(config.FIELDS)
-
-
-def test_shares_have_wilson_s_interval():
-    frame = pd.DataFrame({"g": ["a"] * 10, "yes": [1.0] * 8 + [0, 0]})
-    (row,) = mli.shares(frame, ["g"], ["yes"]).to_dict("records")
-    assert row["mean"] == 0.8 and row["low"] == pytest.approx(0.4902, abs=1e-4) and row["n"] == 10
