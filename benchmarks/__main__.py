@@ -1,4 +1,4 @@
-"""`make bench`: run the benchmarks, print them, and leave them in `build/bench.json`."""
+"""`make bench`: run the benchmarks, print them, and leave them in `build/bench.json`, beside those not run again."""
 
 import argparse
 import json
@@ -34,13 +34,22 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_status
     stamp = provenance.stamp(provenance.processor())
     rows = [row | {"machine": stamp["device"], "code": stamp["code"], "date": stamp["date"][:10]} for row in rows]
-    write_atomically(settings.bench_file(), (json.dumps(rows, indent=1) + "\n").encode())
+    keep(rows)
     for row in rows:
         share = "" if row["limit_share"] is None else f", {row['limit_share']:.0%} of the limit"
         ours = f"{row['name']} ({row['size']}): {row['seconds']:.3g} s{share}"
         print(f"{ours}; {row['alternative']}: {row['ratio']:.2f} times")
     print(f"the benchmarks: {settings.bench_file()}")
     return 0
+
+
+def keep(rows: list[dict]) -> None:
+    """Leave these rows in `build/bench.json` in place of those of the same names."""
+    path, new = settings.bench_file(), {row["name"] for row in rows}
+    before = json.loads(path.read_text()) if path.exists() else []
+    rows = rows + [row for row in before if row["name"] not in new]
+    in_order = [row for name in BENCHES for row in rows if row["name"] == name]
+    write_atomically(path, (json.dumps(in_order, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

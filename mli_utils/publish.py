@@ -221,7 +221,7 @@ def record(jobs: Sequence[Job]) -> Path:
     """Write what a profile's pages were made from, and what they claim, into the record; return its folder.
 
     What was there before goes. The figures that the README shows go with it, and the benchmarks beside it where this
-    machine has run them.
+    machine has run all that are there.
 
     Parameters
     ----------
@@ -259,8 +259,19 @@ def record(jobs: Sequence[Job]) -> Path:
         about = {name: {key: made[key] for key in made if key not in left_out} for name, made in pages.items()}
         (fresh / "about.json").write_text(json.dumps(about, indent=1) + "\n")
         (fresh / "claims.json").write_text(claims.json_text(claims.entries(profile)))
-        if settings.bench_file().exists():
-            shutil.copyfile(settings.bench_file(), settings.bench_record())
+        record_benchmarks()
         shutil.rmtree(target, ignore_errors=True)
         os.replace(fresh, target)
     return target
+
+
+def record_benchmarks() -> None:
+    """Put what `make bench` measured in place of the benchmarks on record, unless it lacks some that are there."""
+    own, recorded = settings.bench_file(), settings.bench_record()
+    measured, there = ({row["name"] for row in _rows(path)} for path in (own, recorded))
+    if measured and measured >= there:
+        shutil.copyfile(own, recorded)
+
+
+def _rows(path: Path) -> list[dict]:
+    return json.loads(path.read_text()) if path.exists() else []

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import mli_utils as mli
 from benchmarks import __main__ as command_line
 from benchmarks import convolutions, curves, limits, measure, training
-from mli_utils import data, settings
+from mli_utils import data, publish, settings
 
 
 def test_medians_ratios_and_spread():
@@ -57,14 +57,34 @@ def test_curves_are_the_textbook_s(tmp_path):
 
 def test_bench_leaves_rows_for_the_page(monkeypatch, capsys):
     fake = lambda rounds: measure.compare("train_fcn", "small", lambda: 1.0, {"other": lambda: 2.0}, None, rounds)  # noqa: E731
-    monkeypatch.setattr(command_line, "BENCHES", {"train_fcn": fake})
+    other = lambda rounds: [{**row, "name": "curve_fcn"} for row in fake(rounds)]  # noqa: E731
+    monkeypatch.setattr(command_line, "BENCHES", {"train_fcn": fake, "curve_fcn": other})
     assert command_line.main(["train_fnc"]) == 2
     assert "unknown benchmark 'train_fnc' (did you mean 'train_fcn'?)" in capsys.readouterr().err
     assert not settings.bench_file().exists()
-    assert command_line.main(["--rounds", "1"]) == 0
-    (row,) = json.loads(settings.bench_file().read_text())
+    assert command_line.main(["curve_fcn", "--rounds", "1"]) == 0
+    assert command_line.main(["train_fcn", "--rounds", "1"]) == 0
+    row, kept = json.loads(settings.bench_file().read_text())
     assert {"name", "seconds", "alternative", "ratio", "limit_share"} <= row.keys() and row["machine"]
-    assert mli.benchmarks().ratio.tolist() == [2.0]
+    assert (row["name"], kept["name"]) == ("train_fcn", "curve_fcn")  # in their order; what was not run again stays
+    assert mli.benchmarks().ratio.tolist() == [2.0, 2.0]
+
+
+def test_the_record_keeps_benchmarks_that_were_not_run_again():
+    def write(path, **seconds):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([{"name": name, "seconds": taken} for name, taken in seconds.items()]))
+
+    own, recorded = settings.bench_file(), settings.bench_record()
+    publish.record_benchmarks()
+    assert not recorded.exists()
+    write(recorded, train_fcn=1, curve_fcn=1)
+    write(own, train_fcn=2)
+    publish.record_benchmarks()
+    assert [row["seconds"] for row in json.loads(recorded.read_text())] == [1, 1]
+    write(own, train_fcn=2, curve_fcn=2, cluster=2)
+    publish.record_benchmarks()
+    assert recorded.read_text() == own.read_text()
 
 
 def test_the_page_s_figures_and_numbers():
