@@ -1,7 +1,9 @@
 """Tables of the book: numbers to the digits that mean something, means beside their intervals."""
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from mli_utils.claims import span
@@ -10,21 +12,15 @@ from mli_utils.estimates import ESTIMATE
 
 
 def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None, kind: str = "") -> None:
-    """Display a frame without its index, numbers to so many digits after the point, missing ones as a dash.
+    """Display a frame without its index, numbers to at most so many digits after the point, missing ones as a dash.
 
-    Fractions that print as zero and are not would mislead: numbers below that precision, and very large ones, are
-    written with a power of ten; those from 100 on with one digit after the point. `metadata` goes with the output;
-    `kind` is a class of the table, for the book's style sheet.
+    A column has fewer digits where these say all of it. Fractions that print as zero and are not would mislead: numbers
+    below that precision, and very large ones, are written with a power of ten; those from 100 on with one digit after
+    the point. `metadata` goes with the output; `kind` is a class of the table, for the book's style sheet.
     """
     from IPython.display import display
 
-    def said(value: float) -> str:
-        if 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5:
-            return f"{value:.1e}"
-        return f"{value:.{min(digits, 1) if abs(value) >= 100 else digits}f}"
-
-    floats = frame.select_dtypes("floating").columns
-    formats = dict.fromkeys(floats, said)
+    formats = {name: partial(_number, digits=_needed(frame[name], digits)) for name in frame.select_dtypes("floating")}
     names = {name: str(name).replace("_", " ") for name in frame}
     words = "words" if pd.api.types.is_string_dtype(frame.iloc[:, 0]) else ""
     display(
@@ -35,6 +31,18 @@ def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = Non
         .set_uuid("t"),
         metadata=metadata,
     )
+
+
+def _needed(numbers: pd.Series, most: int) -> int:
+    """The fewest digits after the point, at most `most`, that say all of these numbers."""
+    exact = (digits for digits in range(most) if np.allclose(numbers.round(digits), numbers, rtol=1e-9, equal_nan=True))
+    return next(exact, most)
+
+
+def _number(value: float, digits: int) -> str:
+    if 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5:
+        return f"{value:.1e}"
+    return f"{value:.{min(digits, 1) if abs(value) >= 100 else digits}f}"
 
 
 def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), digits: int = 2) -> None:

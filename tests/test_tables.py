@@ -1,5 +1,7 @@
 """Tables: digits that mean something, means and intervals side by side."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -28,6 +30,15 @@ def test_tables_do_not_show_small_numbers_as_zero(shown):
     mli.show_table(pd.DataFrame({"train_loss": [0.00001, 0.0, float("nan")], "n": [1, 2, 3]}))
     html = shown[0][0].to_html()
     assert "1.0e-05" in html and "0.000" in html and "–" in html and "train loss" in html
+
+
+def test_columns_have_no_digits_that_say_nothing(shown):
+    nan = float("nan")
+    frame = pd.DataFrame({"a": [0.65, 1.0, nan], "b": [2520.0, 7.0, 0.0], "c": [0.12344, 1.0, 250.21], "d": [nan] * 3})
+    mli.show_table(frame, digits=4)
+    rows = re.findall("<tr>.*?</tr>", shown[0][0].to_html().split("<tbody>")[1], re.S)
+    found = [re.findall("<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert found == [["0.65", "2520", "0.1234", "–"], ["1.00", "7", "1.0000", "–"], ["–", "0", "250.2", "–"]]
 
 
 def test_intervals_stand_side_by_side_in_the_order_given(shown, lengths):
