@@ -29,8 +29,8 @@ class Predicate:
     high: float
     words: str
 
-    def __str__(self):
-        return self.words
+    def __str__(self) -> str:
+        return self.words.replace("-", "−")  # a minus, not a hyphen
 
     @classmethod
     def parse(cls, words: str) -> "Predicate":

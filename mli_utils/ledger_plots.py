@@ -102,7 +102,7 @@ def _row(row: dict) -> str:
     cells = (
         f"{row['statement']} ({source})",
         f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`",
-        f"{row['quantity']}: {row['predicate']}",
+        f"{row['quantity']}: {Predicate.parse(row['predicate'])}",
         claims.span(row, ".3g"),
         count if row["n"] else "–",
         at or "–",

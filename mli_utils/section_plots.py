@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mli_utils import estimates
 from mli_utils.plots import empty_figure, nothing
-from mli_utils.style import LABELS, PALETTE, colours, name_lines, style
+from mli_utils.style import LABELS, PALETTE, colours, in_order, name_lines, style
 
 
 def order_figure(classes: pd.DataFrame) -> Figure:
@@ -127,7 +127,7 @@ def flow_figure(flow: pd.DataFrame) -> Figure:
     with style():
         figure, panels = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, layout="constrained")
         names = list(dict.fromkeys(flow["class"]))
-        colours = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+        colours = dict(zip(names, in_order(len(names)), strict=True))
         for axes, measure in zip(panels, ("weight", "bias"), strict=True):
             sns.lineplot(
                 flow,
@@ -149,7 +149,7 @@ def flow_figure(flow: pd.DataFrame) -> Figure:
 def flow_traces(flow: pd.DataFrame) -> list[dict]:
     """The lines of `flow_figure` for Plotly: weights on the first y axis, biases on the second, to four digits."""
     names = list(dict.fromkeys(flow["class"]))
-    colours = sns.color_palette("viridis", len(names)).as_hex()
+    colours = in_order(len(names))
 
     def digits(values):
         return [float(f"{value:.4g}") for value in values]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import seaborn as sns
-from matplotlib import patheffects
+from matplotlib import colormaps, patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -58,6 +58,11 @@ def style():
 def colours(number: int) -> list[str]:
     """The first colours of the house, from the start again where more are asked for than there are."""
     return [PALETTE[i % len(PALETTE)] for i in range(number)]
+
+
+def in_order(number: int) -> list[str]:
+    """Colours from dark to bright, for what comes in an order; all can be seen on a dark page as well as on white."""
+    return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0.35, 0.8, number)]
 
 
 def name_lines(panels: list[Axes], of: Mapping[str, str]) -> bool:

@@ -168,7 +168,7 @@ def ledger() -> pd.DataFrame:
     rows = []
     for claim in claims.load():
         said = found.get(claim.id, never)
-        row = asdict(claim) | {"predicate": str(claim.predicate)} | {name: said.get(name) for name in never}
+        row = asdict(claim) | {"predicate": claim.predicate.words} | {name: said.get(name) for name in never}
         at = said.get("tolerances", {})
         row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
         rows.append(row | {"sentence": _sentence(claim, row)})

@@ -34,6 +34,13 @@ def pairs(values):
     return [np.linalg.norm(a - b) for a, b in itertools.combinations(values, 2)]
 
 
+def test_colours_in_order_are_seen_on_a_dark_page():
+    luminance = [(XYZ @ linear(colour))[1] for colour in style.in_order(8)]
+    assert luminance == sorted(luminance)
+    page = (XYZ @ linear("#121212"))[1]
+    assert (luminance[0] + 0.05) / (page + 0.05) > 3  # WCAG 2.1, 1.4.11
+
+
 def test_a_copy_in_grey_tells_the_colours_apart():
     lightness = [lab(linear(colour))[0] for colour in style.PALETTE]
     assert min(pairs(lightness)) > 10
