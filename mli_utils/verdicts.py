@@ -73,7 +73,7 @@ def judge(measured: Mapping | Callable[[float], Mapping], runs: Iterable = ()) -
             "claim": claim.statement,
             "verdict": of_claim["verdict"],
             "asked": str(claim.predicate),
-            "value": claims.span(of_claim, ".3g"),
+            "value": claims.span(of_claim, ".3g").replace(" to ", "\u00a0to\u00a0"),  # an interval stays in one line
             "n": of_claim["n"],
             **({f"at τ = {', '.join(beside)}": ", ".join(of_claim["tolerances"].values())} if beside else {}),
         }

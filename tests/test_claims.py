@@ -150,7 +150,7 @@ def test_values_are_judged_by_what_the_claim_is_over(book, shown, monkeypatch):
     }
     json.dumps(found, allow_nan=False)
     table = shown[0][0].to_html()
-    assert "It is longer." in table and "1 (0.752 to 1.25)" in table and "above 0" in table
+    assert "It is longer." in table and "1 (0.752\u00a0to\u00a01.25)" in table and "above 0" in table
     glued = {said["scrapbook"]["name"]: list(data.values()) for data, said in shown if "scrapbook" in said}
     assert glued == {"longer": ["'holds'"], "mostly": ["'undecided'"], "ordered": ["'fails'"], "solved": ["'holds'"]}
 
