@@ -86,7 +86,7 @@ def origin(runs: Iterable[Run]) -> dict:
     line = (
         f"Profile {here['profile']}; {len(runs)} {runs_}, {seeds_} {_ranges(seeds)}; code {', '.join(values['code'])}; "
         f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.days(made)}."
-        + (f" Mixed: {' and '.join(mixed)} differ between runs." if mixed else "")
+        + (f" The runs differ in {' and '.join(mixed)}." if mixed else "")
     )
     return {**here, "line": line, "runs": {address(run_key(run.config)): run.provenance for run in runs}}
 

@@ -78,9 +78,9 @@ def test_ranges_read_well():
 
 def test_a_mixed_record_says_so(small):
     runs = mli.train(mli.grid(**small, seed=range(2)))
-    assert "Mixed" not in figures.origin(runs)["line"]
+    assert "differ" not in figures.origin(runs)["line"]
     runs[1].provenance["device"] = "another machine"
-    assert "Mixed: device differ" in figures.origin(runs)["line"]
+    assert "The runs differ in device." in figures.origin(runs)["line"]
 
 
 def test_numbers_stand_where_they_are_on_the_axis():
