@@ -6,8 +6,11 @@ import signal
 import sys
 import time
 
-from mli_utils import claims, jobs, memory, publish, reproduce, settings
-from mli_utils.config import InputError, MLIError
+# A check of IRIs that jsonschema would load for nbformat: it takes longer than all else here, and no notebook has one.
+sys.modules["rfc3987_syntax"] = None
+
+from mli_utils import claims, jobs, memory, publish, reproduce, settings  # noqa: E402
+from mli_utils.config import InputError, MLIError  # noqa: E402
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,9 +17,11 @@ from mli_utils.config import MLIError
 from mli_utils.jobs import Job
 from mli_utils.store import locked, on_disk
 
-# Jupyter Book, which ends with the process that waits for it, however that ends: its standard input does.
+# Jupyter Book, which ends with the process that waits for it, however that ends: its standard input does. It goes
+# without the check of IRIs that `__main__` goes without.
 JUPYTER_BOOK = """
-import os, threading
+import os, sys, threading
+sys.modules["rfc3987_syntax"] = None
 threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
 from jupyter_book.cli.main import main
 main()
