@@ -17,19 +17,20 @@ ESTIMATE = ("mean", "low", "high", "n")
 RESAMPLES = {"mean": 4999, "correlation": 1000, "determination": 2000}  # of a bootstrap, always from the same seed
 
 
-def interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """The mean and Student's t interval for it, leaving NaN out: (mean, low, high); NaN ends with fewer than two."""
-    values = _finite(values)
-    if len(values) < 2:
-        return _mean(values), math.nan, math.nan
-    half = stats.t.ppf(TAILS[1], len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return _mean(values), _mean(values) - float(half), _mean(values) + float(half)
-
-
 def mean_and_interval(values: Iterable[float]) -> dict:
-    """`interval` as an estimate."""
+    """The mean and Student's t interval for it, leaving NaN out; NaN ends with fewer than two."""
     values = _finite(values)
-    return _estimate(*interval(values), len(values))
+    mean, n = _mean(values), len(values)
+    if n < 2:
+        return _estimate(mean, n=n)
+    half = stats.t.ppf(TAILS[1], n - 1) * values.std(ddof=1) / math.sqrt(n)
+    return _estimate(mean, mean - half, mean + half, n)
+
+
+def interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """`mean_and_interval` without the number of values: (mean, low, high)."""
+    found = mean_and_interval(values)
+    return found["mean"], found["low"], found["high"]
 
 
 def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def colours(number: int) -> list[str]:
 
 
 def in_order(number: int) -> list[str]:
-    """Colours from dark to bright, for what comes in an order; all can be seen on a dark page as well as on white."""
+    """Colours from dark to bright, for what comes in an order; the darkest has three to one against a dark page."""
     return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0.35, 0.8, number)]
 
 
