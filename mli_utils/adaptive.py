@@ -12,7 +12,6 @@ import numpy as np
 from mli_utils import metrics
 from mli_utils.config import InputError
 
-VERSION = 1  # raise when the same curve comes to be measured at other points
 DIP = 0.2  # how far the error may dip between two points, as a share of the predictions that differ between them
 DOUBT = 0.5  # steps of the finest grid: a smaller expected mistake in a plateau is not looked into
 MOVE = 0.08  # share of a curve's range: where neighbours differ by more, the drawn curve gets a point between them

@@ -7,7 +7,6 @@ worker costs what it was doing: Dask gives that to another.
 import asyncio
 import ctypes
 import functools
-import importlib
 import logging
 import math
 import threading
@@ -21,14 +20,13 @@ import numpy as np
 from mli_utils import data, settings, tasks
 from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import InputError, MLIError, RunConfig
+from mli_utils.versions import VERSIONS
 
 PATIENCE = 5  # seconds that a scheduler has to answer, and again to have a worker
 TASKS_A_WORKER = 2  # of a sweep, at least: a slow one holds up fewer others, a lost one costs less
 STACK = 4  # runs in a group before there are more groups than workers: alone, a narrow network takes a third longer
 FEWEST_STEPS = 500  # of a group that is split: at 0.7 ms a step, or more, it takes 20 times as long as sending it
 PROGRESS = "mli-progress"  # the topic on which workers say how many epochs a task has done
-
-MECHANISMS = ("data", "models", "training", "interpolation", "landscape")  # modules that have a VERSION
 
 _gpu = threading.Lock()
 
@@ -97,7 +95,7 @@ def _ready(client, address: str, datasets: Sequence[str]) -> "Cluster":
         raise InputError(
             f"SCHEDULER={address} has no workers; 'dask worker {address} --nworkers 2 --nthreads 1' starts two"
         ) from None
-    for worker, fault in client.run(_fault, versions(), sorted(set(datasets)), on_error="return").items():
+    for worker, fault in client.run(_fault, VERSIONS, sorted(set(datasets)), on_error="return").items():
         if isinstance(fault, MLIError):
             raise type(fault)(f"worker {worker}: {fault}")
         if fault is not None and not isinstance(fault, OSError):  # that one has just been lost
@@ -168,7 +166,7 @@ class Cluster:
         return self._result(self._send(_measure, config, arrays, compute))
 
     def _send(self, function: Callable, config, *rest):
-        return self.client.submit(function, versions(), config, *rest, pure=False)
+        return self.client.submit(function, VERSIONS, config, *rest, pure=False)
 
     def _result(self, future):
         from distributed import CancelledError, KilledWorker
@@ -195,13 +193,6 @@ class Cluster:
             note[0] = epochs
 
 
-@functools.cache
-def versions() -> dict:
-    """The version of every mechanism that makes a number."""
-    modules = {name: importlib.import_module(f"mli_utils.{name}") for name in MECHANISMS}  # one stands above this one
-    return {name: getattr(module, "VERSIONS", None) or module.VERSION for name, module in modules.items()}
-
-
 # What follows runs on workers.
 
 
@@ -220,14 +211,12 @@ def _keep_memory() -> None:
 
 
 def _check(wanted: dict) -> None:
-    """Raise where this process has other versions than are wanted."""
+    """Raise where this process has another table of versions than is wanted."""
     _keep_memory()
-    own = versions()
-    for name in wanted:
-        if own.get(name) != wanted[name]:
-            raise InputError(
-                f"mli_utils.{name} has version {own.get(name)} there and {wanted[name]} here; install the same there"
-            )
+    for name in sorted(wanted.keys() | VERSIONS.keys()):
+        there, here = VERSIONS.get(name, "none"), wanted.get(name, "none")
+        if there != here:
+            raise InputError(f"mli_utils: {name} has version {there} there and {here} here; install the same there")
 
 
 def _fault(wanted: dict, datasets: Sequence[str]) -> MLIError | None:

@@ -16,7 +16,6 @@ from mli_utils import settings
 from mli_utils.config import DATASETS, MLIError, choose
 from mli_utils.store import write_atomically
 
-VERSION = 1  # raise when the same archive comes to give other images, labels or order
 SPLITS = ("train", "test")
 DOWNLOADED = ("mnist", "cifar10", "cifar100")
 

@@ -16,8 +16,8 @@ from mli_utils.adaptive import Adaptive
 from mli_utils.config import InputError, choose
 from mli_utils.data import ImageSet
 from mli_utils.models import GROUPS, Params
+from mli_utils.versions import VERSIONS
 
-VERSION = 2  # raise when the same endpoints come to give another curve
 # Numbers in what a layer makes of the images that are evaluated at once: near the cache on a CPU, many on a GPU.
 MEMORY = {"cpu": 2**20, "cuda": 2**26}
 DIGITS = 6  # of mean logits
@@ -106,7 +106,7 @@ def points_of(alphas: str | Adaptive | int | Sequence[float]) -> np.ndarray | Ad
 def points_key(points: np.ndarray | Adaptive) -> dict:
     """What tells a curve's points from others in its address: themselves, or how they are chosen."""
     if isinstance(points, Adaptive):
-        return {"adaptive": {**asdict(points), "version": adaptive.VERSION}}
+        return {"adaptive": {**asdict(points), "version": VERSIONS["adaptive"]}}
     return {"alphas": points.tolist()}
 
 

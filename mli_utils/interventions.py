@@ -16,8 +16,8 @@ from mli_utils import interpolation, metrics, models, stacks, starts, sweep
 from mli_utils.config import DATASETS, InputError, choose
 from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.sweep import Run
+from mli_utils.versions import VERSIONS
 
-VERSION = 1  # raise when the same endpoints and biases come to give another curve
 ALONG = ("as_largest",)
 
 
@@ -198,7 +198,7 @@ def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.Dat
                 **about,
                 "biases": [asdict(bias) | {"values": list(bias.values)} for bias in given.values()],
                 "alphas": points.tolist(),
-                "version": [interpolation.VERSION, VERSION],
+                "version": [VERSIONS["interpolation"], VERSIONS["interventions"]],
             },
             "curves under other biases",
             partial(compute, points=points, biases=list(given.values())),

@@ -14,10 +14,9 @@ from mli_utils import interpolation, metrics, models, sweep
 from mli_utils.config import InputError
 from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.sweep import Run
+from mli_utils.versions import VERSIONS
 
 PREDICTIONS = ("closed form", "gain", "gain and shift")
-
-VERSION = 1  # raise when the same endpoints come to give another square or prediction
 
 
 def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
 
 def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
     """Each run with what `compute(model, (θ(0), θ(T)), images, points)` measures of it, from the store where it is."""
-    key = {"alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
+    key = {"alphas": points.tolist(), "version": [VERSIONS["interpolation"], VERSIONS["landscape"]]}
     wanted = [Measurement(run, kind, key, what, partial(compute, points=points)) for run in runs]
     return list(zip(runs, measure(wanted, "run"), strict=True))
 

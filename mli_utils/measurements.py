@@ -12,6 +12,7 @@ from mli_utils import interpolation, settings, starts
 from mli_utils.config import choose
 from mli_utils.store import address
 from mli_utils.sweep import NotInRecord, Run, progress, run_key, together, workplace
+from mli_utils.versions import VERSIONS
 
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
@@ -121,7 +122,7 @@ def _curve(run: Run, path, points: np.ndarray | interpolation.Adaptive, start: s
     key = {
         "schedules": interpolation.schedules(path),
         **interpolation.points_key(points),
-        "version": interpolation.VERSION,
+        "version": VERSIONS["interpolation"],
         **starts.key(start),
         **({} if run.config.normalization == "none" else {"statistics": statistics}),
     }

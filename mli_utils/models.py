@@ -18,7 +18,6 @@ from mli_utils.batchnorm import Statistics
 from mli_utils.config import DATASETS, InputError, RunConfig
 from mli_utils.stacks import Params
 
-VERSION = 1  # raise when the same config comes to give another θ(0)
 SAMPLES_AT_ONCE = 1000  # of an evaluation; a constant, so that results do not depend on the stack
 CONV_SAMPLES_AT_ONCE = 250  # the same of convolutional networks, whose activations are larger
 

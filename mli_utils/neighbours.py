@@ -16,8 +16,8 @@ from mli_utils.config import DATASETS, InputError
 from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.store import write_atomically
 from mli_utils.sweep import Run
+from mli_utils.versions import VERSIONS
 
-VERSION = 1  # raise when the same endpoints come to give other lengths or single-layer curves
 RESAMPLES = 1000  # of networks, for an interval
 TABLE = "neighbours"  # the figure whose data the table is; the record keeps it with its columns
 
@@ -129,7 +129,7 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
 
 
 def _measure(runs: Sequence[Run], key: dict, points: np.ndarray, compute) -> list[dict]:
-    whole = {**key, "alphas": points.tolist(), "version": [interpolation.VERSION, VERSION]}
+    whole = {**key, "alphas": points.tolist(), "version": [VERSIONS["interpolation"], VERSIONS["neighbours"]]}
     wanted = [Measurement(run, "neighbours", whole, "a curve", partial(compute, points=points)) for run in runs]
     return measure(wanted, "curve")
 

@@ -19,8 +19,8 @@ from mli_utils.config import DATASETS, FIELDS, InputError
 from mli_utils.measurements import Measurement, measure
 from mli_utils.plots import empty_figure
 from mli_utils.sweep import Run
+from mli_utils.versions import VERSIONS
 
-VERSION = 1  # raise when the same endpoints come to give other predictions
 COLUMNS = ("path", "alpha", "image", "label", "predicted", "probability")
 SHOWN = 10  # images of `picture_figure`
 
@@ -63,7 +63,7 @@ def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> Measur
         "schedules": interpolation.schedules(path),
         "alphas": points.tolist(),
         "images": images,
-        "version": [interpolation.VERSION, data.VERSION, VERSION],
+        "version": [VERSIONS[name] for name in ("interpolation", "data", "pictures")],
     }
     compute = partial(_compute, path=path, points=points, number=images)
     return Measurement(run, "images", key, f"what is predicted for test images on path {path!r}", compute)

@@ -8,8 +8,7 @@ from torch import nn
 from mli_utils import models
 from mli_utils.config import RunConfig
 from mli_utils.models import Params
-
-VERSION = 1  # raise when the same run comes to have another `other` or `noise`
+from mli_utils.versions import VERSIONS
 
 
 def other(model: nn.Module, config: RunConfig, ends: Sequence[Params]) -> Params:
@@ -41,4 +40,4 @@ def key(start: str) -> dict:
     """What tells a curve's start from others in its address."""
     if start == "own":
         return {}
-    return {"start": start} if start == "zero" else {"start": start, "starts": VERSION}
+    return {"start": start} if start == "zero" else {"start": start, "starts": VERSIONS["starts"]}

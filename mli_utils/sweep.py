@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mli_utils import cluster, data, models, settings, tasks, training
+from mli_utils import cluster, settings, tasks, training
 from mli_utils.checkpoints import Checkpoints
 from mli_utils.config import FIELDS, InputError, MLIError, RunConfig
 from mli_utils.models import Params
 from mli_utils.store import Store, address
+from mli_utils.versions import VERSIONS
 
 OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
 
@@ -72,8 +73,8 @@ def run_key(config: RunConfig) -> dict:
     return {
         "config": config.key(),
         "versions": {
-            "data": data.VERSION,
-            "initialization": models.VERSION,
+            "data": VERSIONS["data"],
+            "initialization": VERSIONS["initialization"],
             **training.versions(config),
         },
     }

@@ -20,11 +20,7 @@ from mli_utils.config import FIELDS, LATER, MODELS, RunConfig
 from mli_utils.metrics import FITTED_ERROR
 from mli_utils.models import Params
 from mli_utils.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum
-
-# Of each model; raise when the same config comes to give another θ(T), history or summary.
-VERSIONS = {"fcn": 4, "vgg16": 3, "resnet18": 3}
-# The same of what came later and concerns only runs that have it: a model, a normalization, a field off its default.
-LATER_VERSIONS = {"vit": 2, "layer": 1, "label_smoothing": 1, "freeze_bias": 1, "imbalance": 1}
+from mli_utils.versions import VERSIONS
 
 # A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
 # ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
@@ -57,8 +53,9 @@ class Trained:
 def versions(config: RunConfig) -> dict[str, int]:
     """The version of every mechanism of this module that makes a run."""
     has = {config.model, config.normalization, *(name for name in LATER if name in config.key())}
-    later = {name: version for name, version in LATER_VERSIONS.items() if name in has}
-    return {"training": VERSIONS[config.model], **later} if config.model in VERSIONS else later
+    later = {name: version for name, version in VERSIONS["later"].items() if name in has}
+    of_model = VERSIONS["training"].get(config.model)
+    return later if of_model is None else {"training": of_model, **later}
 
 
 def shape(config: RunConfig) -> tuple:

@@ -9,6 +9,7 @@ import mli_utils as mli
 from mli_utils import adaptive, measurements, metrics, sweep
 from mli_utils.adaptive import Adaptive
 from mli_utils.store import address
+from mli_utils.versions import VERSIONS
 
 DENSE = np.linspace(0, 1, 1001)
 TOLERANCES = (0.05, 0.1, 0.2)
@@ -193,7 +194,7 @@ def test_a_plain_grid_keeps_its_address(small_config, tmp_path):
         "run": address(sweep.run_key(small_config)),
         "schedules": dict.fromkeys(("weights", "hidden_biases", "output_bias", "normalization"), "linear"),
         "alphas": [0.0, 0.5, 1.0],
-        "version": measurements.interpolation.VERSION,
+        "version": VERSIONS["interpolation"],
     }
     assert [file.stem for file in (tmp_path / "store" / "curves").iterdir()] == [address(key)]
 

@@ -21,6 +21,7 @@ from distributed import Client
 import mli_utils as mli
 from mli_utils import __main__ as command_line
 from mli_utils import cluster, measurements, starts, sweep, tasks
+from mli_utils.versions import VERSIONS
 
 WATCHED = Path(__file__).with_name("watched_worker.py")
 
@@ -180,11 +181,19 @@ def test_an_error_on_a_worker_is_the_same_sentence(two, small_config, tmp_path, 
             own = partial(starts.STARTS["own"], config=small_config)
             compute = partial(measurements._compute_curve, path="curved", points=2, first=own, statistics="recomputed")
             place.measure(small_config, arrays, compute)
-        monkeypatch.setattr(cluster, "versions", lambda: {"training": {"fcn": -1}})
-        with pytest.raises(mli.InputError, match="mli_utils.training has version .* there and .*-1.* here"):
-            list(place.train([[small_config]], lambda epochs: None, None))
-    with pytest.raises(mli.InputError, match="worker tcp://.*mli_utils.training has version"):
-        mli.train(small_config)
+        for name in VERSIONS:  # whatever makes a number, however late it came
+            with monkeypatch.context() as other:
+                other.setattr(cluster, "VERSIONS", {**VERSIONS, name: -1})
+                with pytest.raises(mli.InputError, match=f"mli_utils: {name} has version .* there and -1 here"):
+                    list(place.train([[small_config]], lambda epochs: None, None))
+    for table, said in (
+        ({**VERSIONS, "pictures": 9}, "pictures has version 1 there and 9 here"),
+        ({**VERSIONS, "newer": 1}, "newer has version none there and 1 here"),
+        ({name: VERSIONS[name] for name in VERSIONS if name != "starts"}, "starts has version 1 there and none here"),
+    ):
+        monkeypatch.setattr(cluster, "VERSIONS", table)
+        with pytest.raises(mli.InputError, match=f"worker tcp://.*mli_utils: {said}"):
+            mli.train(small_config)
     assert not list((tmp_path / "store").glob("runs/*"))
 
 
