@@ -17,9 +17,18 @@ ifeq ($(PYTHON),)
   RUN := .venv/bin/python
   READY := .venv/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
 else
-  RUN := $(PYTHON)
+  RUN := "$(PYTHON)"
   READY :=
 endif
+# A user without a home, or with one that is not theirs to write into, has one among what is built.
+ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+  export HOME := $(CURDIR)/build/home
+  $(shell mkdir -p build/home)
+endif
+
+# Texts are UTF-8, whatever the locale, and the package is this checkout's, whatever is installed.
+export PYTHONUTF8 := 1
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 export MLI_DEVICE := $(DEVICE)
 export MLI_SCHEDULER := $(SCHEDULER)
@@ -70,10 +79,10 @@ record: $(READY)  ## write the pages' runs and curves into results/PROFILE
 	@$(MLI) record --profile "$(PROFILE)"
 
 serve: $(READY)  ## show the book at http://127.0.0.1:8000 (PORT=)
-	@$(RUN) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+	@$(MLI) serve --port "$(PORT)"
 
 lab: $(READY)  ## edit the notebooks in JupyterLab
-	@$(if $(PROFILE),MLI_PROFILE=$(PROFILE)) $(RUN) -m jupyterlab notebooks
+	@$(if $(PROFILE),MLI_PROFILE="$(PROFILE)") $(MLI) lab
 
 test: $(READY)  ## unit tests, notebooks under smoke, strict build, scan of the site
 	@$(RUN) -m pytest

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def keep(rows: list[dict]) -> None:
     """Leave these rows in `build/bench.json` in place of those of the same names."""
     path, new = settings.bench_file(), {row["name"] for row in rows}
-    before = json.loads(path.read_text()) if path.exists() else []
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     rows = rows + [row for row in before if row["name"] not in new]
     in_order = [row for name in BENCHES for row in rows if row["name"] == name]
     write_atomically(path, (json.dumps(in_order, indent=1) + "\n").encode())

@@ -5,6 +5,8 @@ Names are imported when first used, so the command line need not load torch to s
 
 import importlib
 
+__version__ = "0.1.0"
+
 HOMES = {
     "beyond_plots": ["dose_figure", "forest_figure", "layer_figure", "scatter_figure"],
     "claims": ["score", "span"],

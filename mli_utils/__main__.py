@@ -1,15 +1,18 @@
 """The command line that the Makefile calls: `python -m mli_utils COMMAND`."""
 
 import argparse
+import functools
+import http.server
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 # A check of IRIs that jsonschema would load for nbformat: it takes longer than all else here, and no notebook has one.
 sys.modules["rfc3987_syntax"] = None
 
-from mli_utils import claims, jobs, memory, publish, reproduce, settings  # noqa: E402
+from mli_utils import claims, contents, jobs, memory, publish, reproduce, settings  # noqa: E402
 from mli_utils.config import InputError, MLIError  # noqa: E402
 
 
@@ -35,6 +38,9 @@ def parser() -> Parser:
             command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
             command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
     commands.add_parser("data", help="download and check every image set")
+    commands.add_parser("lab", help="edit the notebooks in JupyterLab")
+    serve = commands.add_parser("serve", help="show the rendered book at an address of this machine")
+    serve.add_argument("--port", type=int, default=8000)
     commands.add_parser("pdf", help="the rendered book as one file, through Chromium")
     return top
 
@@ -54,13 +60,23 @@ def make_book(asked: argparse.Namespace) -> None:
         with memory.PeakMemory() as watched:
             reproduce.run(planned, asked.jobs)
             found = claims.write(profile)
-            print(f"the book: {publish.render()}")
+            print(_rendered(asked.section))
     except KeyboardInterrupt as error:
         raise type(error)(f"kept under {settings.root()}: {reproduce.kept(profile)}") from None
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"{minutes} min {seconds} s, at most {watched.peak / 1e9:.1f} GB of memory")
     if asked.command == "reproduce":
         print(f"\n{claims.report(profile, found)}")
+
+
+def _rendered(section: str) -> str:
+    """Render the book, and say where it is."""
+    first = publish.render()
+    lacking = contents.lacking()
+    if not lacking:
+        return f"the book: {first}"
+    page = first if not section else first.parent / "notebooks" / f"{jobs.named(section)}.html"
+    return f"the page: {page}; no page yet for {', '.join(lacking)}: 'make reproduce' makes the whole book"
 
 
 def _check_cluster(address: str) -> None:
@@ -88,8 +104,43 @@ def make_data(asked: argparse.Namespace) -> None:
         print(f"{name}: {data.fetch(name)}")
 
 
+def show_lab(asked: argparse.Namespace) -> None:
+    """Become JupyterLab on this checkout's notebooks, with this checkout's package, whatever else is installed."""
+    notebooks = settings.project() / "notebooks"
+    there = [str(settings.PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ |= {"PYTHONPATH": os.pathsep.join(there), "MLI_ROOT": str(settings.root())}
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(notebooks)])
+
+
+def serve(asked: argparse.Namespace) -> None:
+    site = settings.root() / "_build" / "html"
+    if not (site / "index.html").exists():
+        raise InputError(f"{site} is not there; 'make book' renders it")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", asked.port), handler)
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"PORT={asked.port} cannot be had ({said}); allowed: a free port, such as PORT=8001") from None
+    with server:
+        print(f"the book: http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends as Ctrl-C does, with an exit status of its own."""
+
+
+def _have_home() -> None:
+    """Give a user who has no home, or none to write into, one among what is built: libraries keep caches there."""
+    home = Path(os.path.expanduser("~"))
+    if not (home.is_absolute() and os.access(home, os.W_OK)):
+        home = settings.root() / "build" / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER")):
+        os.environ["LOGNAME"] = str(os.getuid())  # libraries ask for a name
 
 
 def _terminate(number, frame):
@@ -102,10 +153,23 @@ def main(arguments: list[str] | None = None) -> int:
 
     130 and 143 where it was ended by Ctrl-C or SIGTERM.
     """
-    commands = {"reproduce": make_book, "book": make_book, "record": make_record, "data": make_data, "pdf": make_pdf}
+    commands = {
+        "reproduce": make_book,
+        "book": make_book,
+        "record": make_record,
+        "data": make_data,
+        "pdf": make_pdf,
+        "lab": show_lab,
+        "serve": serve,
+    }
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal cannot show costs a question mark
+            stream.reconfigure(errors="replace")
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         asked = parser().parse_args(arguments)
+        settings.resolve_paths()
+        _have_home()
         commands[asked.command](asked)
     except MLIError as error:
         print(f"mli: {error}", file=sys.stderr)

@@ -24,9 +24,9 @@ def page() -> str:
     homes = {**{home: [(name, f"mli.{name}") for name in names] for home, names in mli_utils.HOMES.items()}}
     for home, names in BESIDE.items():
         homes.setdefault(home, []).extend((name, f"mli_utils.{home}.{name}") for name in names)
-    used = {name: Path(contents.source(name)).read_text() for name in contents.sections()}
+    used = {name: Path(contents.source(name)).read_text(encoding="utf-8") for name in contents.sections()}
     for home, names in sorted(homes.items()):
-        source = (Path(__file__).parent / f"{home}.py").read_text()
+        source = (Path(__file__).parent / f"{home}.py").read_text(encoding="utf-8")
         tree = ast.parse(source)
         found = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
         parts.append(f"## {home}\n\n{_prose(ast.get_docstring(tree))}\n")

@@ -66,7 +66,7 @@ def pdf() -> Path:
         command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
         command += ["--virtual-time-budget=30000", f"--print-to-pdf={made}", f"{address}index.html"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS)
         except subprocess.TimeoutExpired:
             raise publish.BookFailed(f"Chromium did not print the book within {SECONDS} seconds") from None
     if done.returncode or not made.exists():

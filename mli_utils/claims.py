@@ -178,7 +178,7 @@ def json_text(found: list[dict]) -> str:
 def record(profile: str) -> list[dict] | None:
     """The `entries` that the committed record holds, or None where it holds none."""
     path = settings.record_dir(profile) / "claims.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def span(row: Mapping, form: str = ".2f") -> str:

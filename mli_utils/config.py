@@ -5,8 +5,11 @@ import difflib
 import itertools
 import math
 import numbers
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 
 class MLIError(Exception):
@@ -221,11 +224,13 @@ def _typed(field: dataclasses.Field, value):
     kind, said = kinds[field.type]
     if value is None and field.type == int | None:
         return None
+    if kind is numbers.Integral and isinstance(value, (float, np.floating)) and value.is_integer():
+        value = int(value)  # 1e3 is how people write a whole number
     if isinstance(value, bool) or not isinstance(value, kind):
         raise InputError(f"{field.name}={value!r} is not allowed; allowed: {said}")
     if kind is str:
         return value
-    if not math.isfinite(value):
+    if not abs(value) <= sys.float_info.max:
         raise InputError(f"{field.name}={value!r} is not allowed; allowed: a finite number")
     return int(value) if kind is numbers.Integral else float(value)
 

@@ -1,5 +1,7 @@
 """What the book consists of: its table of contents, the source and page of each section, the works it cites."""
 
+import ast
+import functools
 import json
 import re
 from pathlib import Path
@@ -8,12 +10,53 @@ import yaml
 
 from mli_utils import settings
 from mli_utils.config import InputError
+from mli_utils.store import digest
 
 LEDGER = "12_claims"  # the section that reads all others' pages
 SPEED = "13_speed"  # the section that reads what `make bench` left
 
 
 TOC = "book/_toc.yml"
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with the plain scalars of its version 1.2, and Python's `None`.
+
+    PyYAML follows version 1.1, where `1e-2` is text, `010` is 8, `1:30` is 90, `no` is false and a date is no text.
+    """
+
+    yaml_implicit_resolvers = {}
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value]
+        if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|None|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9][0-9_]*", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def parse_yaml(text: str):
+    """What YAML holds, as `Loader` reads it.
+
+    Raises
+    ------
+    ValueError
+        It is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def read_yaml(name: str):
@@ -25,11 +68,48 @@ def read_yaml(name: str):
         It is not there, or no YAML.
     """
     try:
-        return yaml.safe_load((settings.root() / name).read_text())
+        return parse_yaml((settings.root() / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{name} is not there; the book needs it") from None
-    except (yaml.YAMLError, ValueError) as error:  # the latter: bytes that are no text, dates that there are not
-        raise InputError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:  # also bytes that are no text
+        raise InputError(f"{name} is no YAML: {error}") from error
+
+
+def read_notebook(section: str):
+    """The source of a section, as nbformat's newest version has it.
+
+    Raises
+    ------
+    InputError
+        It is not there, or no notebook; the message names the file, and the line where it ends to be one.
+    """
+    import nbformat
+
+    path = source(section)
+    where = f"notebooks/{path.name}"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = nbformat.reads(text, as_version=4)
+        nbformat.validate(found)
+    except FileNotFoundError:
+        raise InputError(f"{where} is not there; book/_toc.yml names it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is no notebook: {error}") from None
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        raise InputError(f"{where} is no notebook{_why_not(text, error)}") from None
+    return found
+
+
+def _why_not(text: str, error: Exception) -> str:
+    """Where a text ceases to be a notebook, in words."""
+    marks = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"(<{7}|>{7}|={7})( |$)", line)]
+    if marks:
+        return f": line {marks[0]} is the mark of a merge that was not resolved"
+    try:
+        json.loads(text)
+    except ValueError as bad:
+        return f": {bad}"
+    return f": {str(error).splitlines()[0]}" if str(error) else ""
 
 
 def files() -> list[str]:
@@ -51,6 +131,11 @@ def sections() -> list[str]:
     return [Path(entry).name for entry in files() if entry.startswith("notebooks/")]
 
 
+def lacking() -> list[str]:
+    """The sections that have no page yet."""
+    return [section for section in sections() if not page(section).exists()]
+
+
 def source(section: str) -> Path:
     """The notebook of a section."""
     return settings.root() / "notebooks" / f"{section}.ipynb"
@@ -64,26 +149,77 @@ def page(section: str) -> Path:
 def about(section: str) -> dict:
     """What the runner wrote into a section's page; empty where there is no page."""
     try:
-        return json.loads(page(section).read_text())["metadata"]["mli"]
-    except (OSError, ValueError, KeyError):
+        return json.loads(page(section).read_bytes())["metadata"]["mli"]
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def seal(notebook: dict) -> str:
+    """The hash of a page's whole content, but for what `about` keeps of it under `seal`."""
+    about = {name: value for name, value in notebook["metadata"]["mli"].items() if name != "seal"}
+    return digest(json.dumps({**notebook, "metadata": {**notebook["metadata"], "mli": about}}, sort_keys=True))
+
+
+def intact(section: str) -> bool:
+    """Whether a section has a page, and it and its files are what the runner left, byte for byte."""
+    try:
+        notebook = json.loads(page(section).read_bytes())
+        made = notebook["metadata"]["mli"]
+        files = {name: digest((figures_folder() / name).read_bytes()) for name in made["files"]}
+        return made["seal"] == seal(notebook) and files == made["files"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def figures_folder() -> Path:
+    """Where the figures of all sections are, for the book to render."""
+    return settings.root() / "book" / "notebooks" / "figures"
 
 
 def recorded(profile: str) -> dict[str, dict]:
     """What the record of a profile says of each section's page: its figures, seconds and what made it."""
     path = settings.record_dir(profile) / "about.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def figures(section: str) -> list[str]:
-    """The names of the figures that a section's notebook shows."""
+    """The names of the figures that a section's notebook shows, as far as its source says them."""
     path = source(section)
-    return re.findall(r'name=\\"([\w-]+)\\"', path.read_text()) if path.exists() else []
+    return list(_shown(path.read_bytes())) if path.exists() else []
+
+
+@functools.lru_cache(maxsize=256)
+def _shown(notebook: bytes) -> tuple[str, ...]:
+    """The names in the calls of `show` of a notebook."""
+    try:
+        cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError):  # `read_notebook` says what is wrong
+        return ()
+    names = []
+    for cell in cells:
+        try:
+            calls = [node for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Call)]
+        except SyntaxError:  # one of IPython's commands, or what `jobs.plan` refuses
+            continue
+        shown = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] == "show"]
+        names += [call.args[1:2] + [word.value for word in call.keywords if word.arg == "name"] for call in shown]
+    return tuple(name.value for (name, *_) in filter(None, names) if isinstance(name, ast.Constant))
+
+
+def owners(but: str) -> dict[str, str]:
+    """The section that each figure and each file beside figures belongs to, by name; those of `but` are left out."""
+    found = {}
+    for section in sections():
+        if section != but:
+            made = about(section)
+            found |= dict.fromkeys([*figures(section), *made.get("figures", ()), *made.get("files", ())], section)
+    return found
 
 
 def citations() -> list[str]:
     """The keys of the works in `book/references.bib`."""
-    return re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", (settings.root() / "book" / "references.bib").read_text(), re.M)
+    works = (settings.root() / "book" / "references.bib").read_text(encoding="utf-8")
+    return re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", works, re.M)
 
 
 def _entries(contents) -> list[str]:

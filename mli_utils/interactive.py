@@ -105,7 +105,7 @@ def show_interactive(
 def _script() -> str:
     """How the page gets Plotly: from the site's own copy, or written out in a notebook that somebody edits."""
     if settings.mode() == "lab":
-        return f"<script>{plotly_script().read_text()}</script>"
+        return f"<script>{plotly_script().read_text(encoding='utf-8')}</script>"
     return f'<script src="../{SCRIPT}" defer></script>'
 
 

@@ -3,14 +3,12 @@
 import ast
 import hashlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
 from mli_utils import claims, contents, settings
-from mli_utils.config import FIELDS, InputError, choose, grid
+from mli_utils.config import FIELDS, InputError, RunConfig, choose, grid
 from mli_utils.store import canonical
 
 KINDS = {
@@ -21,6 +19,9 @@ KINDS = {
     bool: "true or false",
     dict: "a mapping",
 }
+UNKNOWN = object()  # the default of a parameter that only its notebook can work out
+OPTIONAL = tuple(field.name for field in fields(RunConfig) if field.type == int | None)
+PLAIN = (abs, dict, float, int, len, list, max, min, range, round, sorted, sum, tuple)  # in expressions of defaults
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,8 @@ class Job:
         return hashed.hexdigest()
 
     def is_done(self) -> bool:
-        """Whether the page is there and nothing that it depends on has changed."""
-        made = contents.about(self.name)
-        figures = self.page.parent / "figures"
-        files = [figures / f"{name}.{end}" for name in made.get("figures", ()) for end in ("svg", "csv", "json")]
-        return bool(made) and all(file.exists() for file in files) and made["fingerprint"] == self.fingerprint()
+        """Whether the page and its figures are what a run left, and nothing that they depend on has changed."""
+        return contents.intact(self.name) and contents.about(self.name)["fingerprint"] == self.fingerprint()
 
 
 def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[Job]:
@@ -79,7 +77,8 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     InputError
         Anything unknown or of the wrong kind, claims too, with what is known. Nothing has been written then.
     """
-    root = settings.root()
+    root = settings.project()
+    settings.check()
     claims.load()
     choose("profile", profile, sorted(path.stem for path in (root / "profiles").glob("*.yml")))
     file = f"profiles/{profile}.yml"
@@ -93,22 +92,24 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
             raise InputError(f"{file}: {name} should map parameters to values, not be {given[name]!r}")
     chosen = names
     if section:
-        numbers = {name.split("_")[0]: name for name in names}
-        key = numbers.get(section.zfill(2), section)
-        choose("section", key, names)
-        chosen = [name for name in names if name in (key, contents.LEDGER)]
+        chosen = [name for name in names if name in (named(section), contents.LEDGER)]
     extra = dict(_change(change) for change in changes)
     jobs = []
     known_anywhere = set()
     for name in chosen:
-        known = _known_parameters(contents.source(name))
+        notebook = contents.read_notebook(name)
+        _check_syntax(name, notebook)
+        known, limits = _known_parameters(name, notebook), notebook.metadata.get("limits", {})
         known_anywhere |= known.keys()
         parameters = {}
         for parameter, value in (given.get(name) or {}).items():
             choose(f"parameter of {name} in {file}:", parameter, known)
-            parameters[parameter] = _fitting(f"{file}: {name}:", parameter, value, known[parameter])
+            said = f"{file}: {name}: {parameter}"
+            parameters[parameter] = _fitting(said, parameter, value, known[parameter], limits.get(parameter, {}))
         for parameter in known.keys() & extra.keys():
-            parameters[parameter] = _fitting(f"{name}:", parameter, extra[parameter], known[parameter])
+            value, default = extra[parameter], known[parameter]
+            said = f"{name}: {parameter}"
+            parameters[parameter] = _fitting(said, parameter, value, default, limits.get(parameter, {}))
         _check_fields(name, {**known, **parameters})
         jobs.append(Job(name, profile, parameters))
     for parameter in extra:
@@ -116,31 +117,105 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     return jobs
 
 
+def named(section: str) -> str:
+    """The name of a section that is asked for by its number or name.
+
+    Raises
+    ------
+    InputError
+        There is no such section.
+    """
+    names = contents.sections()
+    numbers = {name.split("_")[0]: name for name in names}
+    return choose("section", numbers.get(section.zfill(2), section), names)
+
+
 def _change(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, as in seeds=3")
     try:
-        return name, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
+        return name, contents.parse_yaml(value)
+    except ValueError:
         raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, the value as in YAML") from None
 
 
-def _known_parameters(notebook: Path) -> dict[str, object]:
-    """The defaults of a notebook's parameters, by name."""
-    from papermill import inspect_notebook
+def _check_syntax(section: str, notebook) -> None:
+    """Raise where a cell is no Python, nor IPython's commands within Python."""
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type != "code":
+            continue
+        try:
+            compile(cell.source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        except SyntaxError as error:
+            from IPython.core.inputtransformer2 import TransformerManager  # takes a second to load
 
-    return {name: ast.literal_eval(said["default"]) for name, said in inspect_notebook(str(notebook)).items()}
+            transformer = TransformerManager()
+            try:
+                text = transformer.transform_cell(cell.source)
+                compile(text, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            except SyntaxError:
+                line = (cell.source.splitlines() or [""])[(error.lineno or 1) - 1].strip()
+                raise InputError(
+                    f"notebooks/{section}.ipynb, cell {number}, line {error.lineno}: {error.msg}: {line}"
+                ) from None
 
 
-def _fitting(where: str, name: str, value, default):
-    """`value` as a parameter of the default's kind; one value is a list of one where a list is wanted."""
-    if isinstance(default, list) and not isinstance(value, (list, dict)):
-        value = [value]
-    number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
-    if default is not None and not number and type(value) is not type(default):
-        said = KINDS.get(type(default), type(default).__name__)
-        raise InputError(f"{where} {name}={value!r} is not allowed; allowed: {said}, such as {default!r}")
+def _known_parameters(section: str, notebook) -> dict[str, object]:
+    """The defaults of a notebook's parameters, by name; `UNKNOWN` where one is no plain expression."""
+    from papermill.translators import PythonTranslator
+
+    cell = next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
+    known = {}
+    for parameter in PythonTranslator.inspect(cell) if cell else []:
+        known[parameter.name] = _default(parameter.default, known)
+    return known
+
+
+def _default(text: str, known: Mapping) -> object:
+    """The value of a default: a literal, or an expression of literals, the parameters before it and `PLAIN`."""
+    names = {function.__name__: function for function in PLAIN}
+    try:
+        value = eval(text, {"__builtins__": names}, dict(known))  # the notebook's own words, run by its kernel anyway
+    except Exception:
+        return UNKNOWN
+    value = list(value) if isinstance(value, (range, tuple)) else value
+    return value if value is None or type(value) in KINDS else UNKNOWN
+
+
+def _fitting(said: str, name: str, value, default, limits: Mapping):
+    """`value` as a parameter of the default's kind, within the limits that its notebook sets.
+
+    One value is a list of one where a list is wanted, a whole number is a number, and 1e3 a whole number.
+
+    Parameters
+    ----------
+    said : where the parameter is and its name, for messages
+    limits : `least`, of a number; `needs`, what a list must hold; from the notebook's metadata, under `limits`
+    """
+    if default is UNKNOWN or default is None or (value is None and name in OPTIONAL):
+        return value
+    if isinstance(default, list):
+        given = value if isinstance(value, list) else [value]
+        kinds = {type(item) for item in default}
+        one = default[0] if len(kinds) == 1 else UNKNOWN
+        if default and not given:
+            raise InputError(f"{said}={value!r} is not allowed; allowed: a list of at least one, such as {default!r}")
+        given = [_fitting(said, name, item, one, {**limits, "needs": []}) for item in given]
+        if lacking := [item for item in limits.get("needs", []) if item not in given]:
+            needed = ", ".join(map(str, lacking))
+            raise InputError(f"{said}={value!r} is not allowed; allowed: with {needed}, which the page compares")
+        return given
+    if type(default) is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not type(default) and (type(value), type(default)) != (int, float):
+        kind = KINDS[type(default)]
+        raise InputError(f"{said}={value!r} is not allowed; allowed: {kind}, such as {default!r}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in FIELDS:
+        least = limits.get("least", 1 if isinstance(default, int) else None)
+        if not abs(value) <= sys.float_info.max or (value <= 0 if least is None else value < least):
+            allowed = "above 0" if least is None else f"{least} or more"
+            raise InputError(f"{said}={value!r} is not allowed; allowed: {allowed}")
     return value
 
 
@@ -150,6 +225,7 @@ def _check_fields(name: str, parameters: dict) -> None:
     A parameter named like a field is its value, a list of such its values one after the other; a dict is a set of
     fields that the page changes together.
     """
+    parameters = {name: value for name, value in parameters.items() if value is not UNKNOWN}
     single = {field: parameters[field] for field in FIELDS if field in parameters}
     lists = {field: single.pop(field) for field in list(single) if isinstance(single[field], list)}
     together = [value for value in parameters.values() if isinstance(value, dict)]

@@ -1,98 +1,65 @@
-"""Kernels that start at once: each is forked from one process that has loaded what every notebook imports.
+"""The kernels that notebooks run in: ordinary ones of this interpreter and this package, without private configuration.
 
-Loading torch, pandas and seaborn takes longer than most pages do. Where forking is not safe (macOS) or not there
-(Windows), kernels start as Jupyter starts them.
+A notebook behaves in them as it does in JupyterLab. What a user has set up for other work, a matplotlibrc, IPython's
+startup files or a kernel of the same name, does not get into the book.
 """
 
-import multiprocessing
 import os
-import signal
-import sys
-from multiprocessing import forkserver
-from multiprocessing.connection import wait
 from pathlib import Path
 
+import psutil
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from traitlets import default
 
-import mli_utils
+from mli_utils import settings
 
-LOADED = ["ipykernel.kernelapp", "matplotlib_inline.backend_inline", *(f"mli_utils.{home}" for home in mli_utils.HOMES)]
-
-
-def start_loading() -> None:
-    """Start the process that kernels are forked from, if it is not there; it loads while this process goes on."""
-    if sys.platform == "linux":
-        multiprocessing.get_context("forkserver").set_forkserver_preload(LOADED)
-        forkserver.ensure_running()
+# What would bring a user's own code or look into a kernel, or take the place of its figures. An empty value is none.
+PRIVATE = ("MPLBACKEND", "PLOTLY_RENDERER", "PYTHONSTARTUP", "PYTHONWARNINGS", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
 
 
-def manager(environment: dict[str, str], folder: Path) -> type[AsyncKernelManager]:
-    """The class of managers whose kernels have `environment` on top of this process's, and work in `folder`."""
+def environment(folder: Path) -> dict[str, str]:
+    """What kernels and other programs that make the book have in their environment, on top of this process's.
+
+    Parameters
+    ----------
+    folder : of this run, for configuration that is empty
+    """
+    empty = folder / "matplotlibrc"
+    empty.write_bytes(b"")
+    return {
+        **dict.fromkeys(PRIVATE, ""),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
+        "MATPLOTLIBRC": str(empty),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger, which nobody attaches
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.PACKAGE), os.environ.get("PYTHONPATH")])),
+        "PYTHONUTF8": "1",
+    }
+
+
+def manager(added: dict[str, str]) -> type[AsyncKernelManager]:
+    """The class of managers whose kernels have `added` in their environment, whatever kernels are installed."""
+    literal = {name: value.replace("$", "$$") for name, value in added.items()}  # Jupyter fills in ${NAME}
+    kernel = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python", env=literal)
+
+    class OnlyThis(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return kernel
 
     class Manager(AsyncKernelManager):
-        async def _async_pre_start_kernel(self, **how):
-            there = {"env": {**os.environ, **environment}, "cwd": str(folder)}
-            return await super()._async_pre_start_kernel(**{**how, **there})
-
-        async def _async_launch_kernel(self, kernel_cmd, **how):
-            if sys.platform != "linux":
-                await super()._async_launch_kernel(kernel_cmd, **how)
-                return
-            self.provisioner.process = Fork(self.connection_file, how["env"], how["cwd"])
-            self.provisioner.pid = self.provisioner.pgid = self.provisioner.process.pid
-            self._reconcile_connection_info(self.provisioner.connection_info)
+        @default("kernel_spec_manager")
+        def _only_this(self) -> KernelSpecManager:
+            return OnlyThis()
 
     return Manager
 
 
 def kill_all() -> None:
-    """End every forked kernel at once; what it was running raises."""
-    for process in multiprocessing.active_children():
-        process.kill()
-
-
-class Fork:
-    """A forked kernel, with what Jupyter's provisioner wants of a `subprocess.Popen`."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, connection_file: str, environment: dict[str, str], folder: str):
-        start_loading()
-        context = multiprocessing.get_context("forkserver")
-        self.process = context.Process(target=_serve, args=(connection_file, environment, folder))
-        self.process.start()
-        self.pid = self.process.pid
-
-    def poll(self) -> int | None:
-        return self.process.exitcode
-
-    def wait(self) -> int:
-        wait([self.process.sentinel])
-        return self.process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-
-def _serve(connection_file: str, environment: dict[str, str], folder: str) -> None:
-    """Be a kernel, as `python -m ipykernel_launcher -f connection_file` is one."""
-    os.setsid()  # a signal to the kernel's group reaches what it started, and Ctrl-C in the terminal does not reach it
-    os.environ.clear()
-    os.environ.update({**environment, "JPY_PARENT_PID": str(os.getppid())})
-    os.chdir(folder)
-    import matplotlib
-    import threadpoolctl
-    import torch
-    from ipykernel.kernelapp import IPKernelApp
-
-    if number := environment.get("OMP_NUM_THREADS"):  # was read when the libraries were loaded
-        threadpoolctl.threadpool_limits(int(number))
-        torch.set_num_threads(int(number))
-    matplotlib.use("module://matplotlib_inline.backend_inline")
-    IPKernelApp.launch_instance(["-f", connection_file, "--log-level=CRITICAL"])
+    """End every process that this one has started at once; what a kernel was running raises."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue

@@ -9,20 +9,39 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import mli_utils
+from mli_utils import settings
+
 
 @functools.cache
-def code() -> str:
-    """The commit of the package, with `+` where files differ from it; the package's version outside a checkout."""
+def code(*also: str) -> str:
+    """The commit of the project, with `+` where the package or the files in `also` differ from it.
 
-    def git(*args):
-        return subprocess.run(
-            ["git", "-C", Path(__file__).parent, *args], capture_output=True, text=True, check=True
-        ).stdout.strip()
+    Only a repository whose top level is the project's own folder counts. Without one: the version, and that there is
+    no commit.
+
+    Parameters
+    ----------
+    also : files that made the number besides the package, named from the project's folder
+    """
+    home = settings.PACKAGE
+    # Git may refuse a folder of another user: its configuration could run programs. This package runs already.
+    trusted = ["-c", f"safe.directory={home}", "-c", "core.fsmonitor=false"]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", *trusted, "-C", str(home), *arguments]
+        return subprocess.run(command, env=own, capture_output=True, check=True).stdout.decode().strip()
 
     try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return metadata.version("mli-utils")
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != home:
+            raise FileNotFoundError(f"{home} is no repository of its own")
+        commit = git("rev-parse", "--short=10", "HEAD")
+        files = ["mli_utils", *(name for name in also if settings.root() == home)]
+        changed = git("status", "--porcelain", "--untracked-files=normal", "--", *files)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return f"{mli_utils.__version__} (no commit)"
+    return commit + ("+" if changed else "")
 
 
 @functools.cache
@@ -30,7 +49,7 @@ def processor() -> str:
     """The processor's name and how many of its cores this process may use."""
     name = platform.processor() or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
@@ -54,11 +73,14 @@ def days(stamps: Iterable[dict]) -> str:
     return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
 
 
-def stamp(device: str) -> dict[str, str]:
-    """The provenance of something made now on a device of this name. Host and user are left out on purpose."""
+def stamp(device: str, *also: str) -> dict[str, str]:
+    """The provenance of something made now on a device of this name by the package, and `also` by these files.
+
+    Host and user are left out on purpose.
+    """
     return {
-        "code": code(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": code(*also),
+        "date": now(),
         "device": device,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -66,6 +88,19 @@ def stamp(device: str) -> dict[str, str]:
     }
 
 
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @functools.cache
 def _libraries() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
+    return {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
+
+
+def version(distribution: str) -> str:
+    """The version of a library, or `unknown` where it came without a note of it."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"

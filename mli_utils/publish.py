@@ -12,10 +12,10 @@ from pathlib import Path
 
 import nbformat
 
-from mli_utils import claims, contents, provenance, settings, shipped, status
+from mli_utils import claims, contents, kernels, provenance, settings, shipped, status
 from mli_utils.config import MLIError
 from mli_utils.jobs import Job
-from mli_utils.store import locked, on_disk
+from mli_utils.store import canonical, digest, locked, on_disk, write_atomically
 
 # Jupyter Book, which ends with the process that waits for it, however that ends: its standard input does. It goes
 # without the check of IRIs that `__main__` goes without.
@@ -27,6 +27,7 @@ from jupyter_book.cli.main import main
 main()
 """
 RECORDS = ("paper", "medium", "small")  # the best first
+HERE = Path(__file__).parent
 
 
 class NotebookFailed(MLIError):
@@ -81,8 +82,9 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     }
     notebook.metadata["mli"] = {**about, "figures": figures, "claims": claimed}
     line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
-    first = next(place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown")
+    first = next((place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
     notebook.cells.insert(first + 1, line)
+    notebook.metadata["mli"]["seal"] = contents.seal(json.loads(nbformat.writes(notebook)))
 
 
 def _prompt(cell: nbformat.NotebookNode) -> str:
@@ -104,7 +106,7 @@ def origin(about: dict) -> str:
     folders = {"book": [record], "reproduce": [store], "lab": [store, record]}[about["mode"]]
     entries = [f"{entry}.json" for entry in about["used"] if entry.startswith("runs/")]
     runs = [next(path for folder in folders if (path := folder / entry).exists()) for entry in entries]
-    made = [json.loads(path.read_text())["body"]["provenance"] for path in runs] or [about]
+    made = [json.loads(path.read_text(encoding="utf-8"))["body"]["provenance"] for path in runs] or [about]
     devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
     if runs:
         where = f"from the record: {len(runs)}" if recorded else f"computed afresh: {len(runs)}"
@@ -115,50 +117,82 @@ def origin(about: dict) -> str:
 
 
 def render() -> Path:
-    """Render the book, strictly; return its first page.
+    """Render the book, strictly; return its first page. Nothing is done where the site is what its sources give.
+
+    Where sections have no page yet, the others are rendered by themselves, as a preview that begins with the first of
+    them: not strictly, since they refer to what is not there.
 
     Raises
     ------
     BookFailed
-        A page that has not been made yet, or a warning of Sphinx: a broken reference, equation or link.
+        No page at all, a warning of Sphinx (a broken reference, equation or link), or a page that would make a browser
+        ask another host.
     """
-    check_pages()
     with locked(settings.lock_file("site")):
+        site = settings.root() / "_build" / "html"
+        status.write()
+        key, note = _inputs(), settings.root() / "build" / "site.json"
+        if note.exists() and note.read_text(encoding="utf-8") == _note(key, site):
+            return site / "index.html"
         fresh = build()
         kept = {f"{entry}.html" for entry in contents.files()} | {"genindex.html", "search.html", "index.html"}
-        for page in fresh.rglob("*.html"):  # Sphinx leaves the pages of notebooks that left the table of contents
+        for page in fresh.rglob("*.html"):
             if str(page.relative_to(fresh)) not in kept and "_static" not in page.parts:
                 page.unlink()
-        return _put_in_place(fresh, settings.root() / "_build" / "html") / "index.html"
+        shipped.trim(fresh)
+        if asked := shipped.other_hosts(fresh):
+            raise BookFailed("the book is not shown: " + "; ".join(asked))
+        _put_in_place(fresh, site)
+        write_atomically(note, _note(key, site).encode())
+        return site / "index.html"
+
+
+def _inputs() -> str:
+    """The hash of all that a site is made from: content decides what is rendered again, and no clock."""
+    root = settings.root()
+    sources = [path for path in (root / "book").rglob("*") if path.is_file()]
+    parts = [sys.version, *contents.lacking()]
+    for path in (*sorted(sources), root / "_config.yml", root / "requirements.lock", *sorted(HERE.glob("*.py"))):
+        parts += [str(path.relative_to(root) if path.is_relative_to(root) else path.name), digest(path.read_bytes())]
+    return digest("\n".join(parts))
+
+
+def _note(key: str, site: Path) -> str:
+    """What is kept of a site that was made: the hashes of its sources and of its files."""
+    files = {str(path.relative_to(site)): digest(path.read_bytes()) for path in site.rglob("*") if path.is_file()}
+    return json.dumps({"sources": key, "site": digest(canonical(files))})
 
 
 def check_pages() -> None:
     """Raise BookFailed where a section of the table of contents has no page yet."""
-    lacking = [name for name in contents.sections() if not contents.page(name).exists()]
-    if lacking:
+    if lacking := contents.lacking():
         raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
 
 
 def build(builder: str = "html") -> Path:
-    """Build the site beside the one that is shown; return its folder. What an interruption left of it goes.
+    """Build the site afresh beside the one that is shown; return its folder.
 
-    `html`: a page a section, warnings are errors. `singlehtml`: all in one, for paper.
+    Sphinx would go by the times of files to see which pages have changed, and those of copies and archives lie.
+
+    `html`: a page a section, warnings are errors where no section is missing. `singlehtml`: all in one, for paper.
     """
     root = settings.root()
-    name = "book" if builder == "html" else "paper"
-    stage, begun = root / "build" / name, root / "build" / f"{name}.begun"
-    with on_disk("write into", stage.parent):
-        stage.parent.mkdir(exist_ok=True)
+    stage = root / "build" / ("book" if builder == "html" else "paper")
+    lacking = contents.lacking()
+    with on_disk("write into", stage):
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
         shipped.lay_out(root / "build" / "site")
-        status.write()
-        if begun.exists():
-            shutil.rmtree(stage, ignore_errors=True)
-        begun.touch()
-    strict = ["-W", "-n", "--keep-going"] if builder == "html" else ["--builder", "custom", "--custom-builder", builder]
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book", "--path-output", str(stage), *strict]
+        environment = {**os.environ, **kernels.environment(stage)}
+    how = ["--builder", "custom", "--custom-builder", builder]
+    if builder == "html":
+        how = ["--toc", _preview(stage / "toc.yml")] if lacking else ["-W", "-n", "--keep-going"]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book", "--path-output", str(stage), *how]
     theirs, ours = os.pipe()
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=theirs)
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, encoding="utf-8", errors="replace", stdin=theirs
+        )
     finally:
         os.close(theirs)
         os.close(ours)
@@ -168,8 +202,19 @@ def build(builder: str = "html") -> Path:
             raise BookFailed(f"the book is not rendered: {full[0]}; the last one is kept, the same command goes on")
         lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
-    begun.unlink()
     return stage / "_build" / builder
+
+
+def _preview(toc: Path) -> str:
+    """Write a table of contents of the pages that are there; return its path."""
+    lacking = {f"notebooks/{name}" for name in contents.lacking()}
+    there = [entry for entry in contents.files()[1:] if entry not in lacking]
+    first = next((entry for entry in there if entry.startswith("notebooks/")), None)
+    if not first:
+        check_pages()
+    chapters = [{"file": entry} for entry in there if entry != first]
+    toc.write_text(json.dumps({"format": "jb-book", "root": first, "chapters": chapters}), encoding="utf-8")
+    return str(toc)
 
 
 def _put_in_place(fresh: Path, site: Path) -> Path:
@@ -180,7 +225,6 @@ def _put_in_place(fresh: Path, site: Path) -> Path:
     try:
         with on_disk("write into", coming):
             shutil.copytree(fresh, coming, copy_function=_copy)
-            shipped.trim(coming)
     except BaseException:
         shutil.rmtree(coming, ignore_errors=True)
         raise
@@ -238,9 +282,11 @@ def record(jobs: Sequence[Job]) -> Path:
     pages = {}
     for job in jobs:
         made = contents.about(job.name)
+        how = f"'make reproduce PROFILE={profile}' makes it"
         if made.get("profile") != profile or made["parameters"] != job.parameters:
-            how = f"'make reproduce PROFILE={profile}' makes it"
             raise MLIError(f"no page of {job.name} under profile {profile}; {how}")
+        if not contents.intact(job.name):
+            raise MLIError(f"the page of {job.name} or one of its figures was changed after it was made; {how} again")
         pages[job.name] = made
     store = settings.store_dir(profile)
     target, readme = settings.record_dir(profile), settings.root() / "README.md"
@@ -251,16 +297,16 @@ def record(jobs: Sequence[Job]) -> Path:
             copy = fresh / f"{entry}.json"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(store / f"{entry}.json", copy)
-        pictures = settings.root() / "book" / "notebooks" / "figures"
-        for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", readme.read_text()):
+        pictures = contents.figures_folder()
+        for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", readme.read_text(encoding="utf-8")):
             (fresh / "figures").mkdir(exist_ok=True)
             shutil.copyfile(pictures / name, fresh / "figures" / name)
         for table in pictures.glob("neighbours*.csv"):  # section 11's table, and what its columns hold
             shutil.copyfile(table, fresh / table.name)
-        left_out = ("used", "fingerprint", "claims")
+        left_out = ("used", "fingerprint", "claims", "files", "seal")
         about = {name: {key: made[key] for key in made if key not in left_out} for name, made in pages.items()}
-        (fresh / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-        (fresh / "claims.json").write_text(claims.json_text(claims.entries(profile)))
+        (fresh / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        (fresh / "claims.json").write_text(claims.json_text(claims.entries(profile)), encoding="utf-8")
         record_benchmarks()
         shutil.rmtree(target, ignore_errors=True)
         os.replace(fresh, target)
@@ -276,4 +322,4 @@ def record_benchmarks() -> None:
 
 
 def _rows(path: Path) -> list[dict]:
-    return json.loads(path.read_text()) if path.exists() else []
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -23,7 +23,9 @@ from mli_utils import contents, kernels, provenance, publish, settings
 from mli_utils.config import InputError, MLIError
 from mli_utils.jobs import Job
 from mli_utils.publish import NotebookFailed
-from mli_utils.store import locked, on_disk, remove_leftovers, write_atomically
+from mli_utils.store import digest, locked, on_disk, remove_leftovers, write_atomically
+
+START_TIMEOUT = 300  # seconds that a kernel has to answer, on a busy machine
 
 
 def run(jobs: Sequence[Job], workers: int | None = None) -> None:
@@ -56,7 +58,6 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
         return
     known = contents.recorded(todo[0].profile)
     todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # the longest first
-    kernels.start_loading()
     place = settings.device()
     device = provenance.device_name(place)
     failed = []
@@ -98,12 +99,13 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
         if job.is_done():
             return None
         fingerprint, began = job.fingerprint(), time.perf_counter()
+        stamp = provenance.stamp(device, f"notebooks/{job.source.name}", f"profiles/{job.profile}.yml")
         with _emptied(_folder(job)) as folder:
-            _run_notebook(job, folder, workers)
+            notebook = _run_notebook(job, folder, workers)
             seconds = time.perf_counter() - began
-            notebook = nbformat.read(folder / "page.ipynb", as_version=4)
             used = folder / "used"
-            entries = sorted(set(used.read_text().split())) if used.exists() else []
+            entries = sorted(set(used.read_text(encoding="utf-8").split())) if used.exists() else []
+            files = {file.name: digest(file.read_bytes()) for file in sorted((folder / "figures").iterdir())}
             about = {
                 "fingerprint": fingerprint,
                 "profile": job.profile,
@@ -112,16 +114,37 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
                 "seconds": round(seconds, 1),
                 "work": round(seconds + sum(_training_times(job.profile, entries)), 1),
                 "used": entries,
-                **provenance.stamp(device),
+                "files": files,
+                **stamp,
             }
             publish.publish(notebook, job.name, about)
-            target = job.page.parent / "figures"
-            target.mkdir(parents=True, exist_ok=True)
-            for file in sorted((folder / "figures").iterdir()):
-                os.replace(file, target / file.name)
-            remove_leftovers(job.page)
-            write_atomically(job.page, nbformat.writes(notebook).encode())
+            with locked(settings.lock_file("pages")):  # so that two sections never take one name at once
+                _put_in_book(job, notebook, folder / "figures")
     return seconds
+
+
+def _put_in_book(job: Job, notebook: nbformat.NotebookNode, figures: Path) -> None:
+    """Put a page and its figures where the book is rendered from; those of its last version that it no longer has go.
+
+    Raises
+    ------
+    NotebookFailed
+        A figure or a file has a name that belongs to another section. Nothing has been moved then.
+    """
+    made, owners, target = notebook.metadata["mli"], contents.owners(job.name), contents.figures_folder()
+    for name in (*made["figures"], *made["files"]):
+        if owner := owners.get(name, owners.get(Path(name).stem)):
+            raise publish.NotebookFailed(
+                f"{job.name}: the name {Path(name).stem!r} belongs to a figure of {owner}; give this one another"
+            )
+    before = contents.about(job.name).get("files", {})
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(figures.iterdir()):
+        os.replace(file, target / file.name)
+    remove_leftovers(job.page)
+    write_atomically(job.page, nbformat.writes(notebook).encode())
+    for name in before.keys() - made["files"].keys() - owners.keys():
+        (target / name).unlink(missing_ok=True)
 
 
 def _folder(job: Job) -> Path:
@@ -139,7 +162,7 @@ def _remove_leftovers(job: Job) -> None:
 
 @contextmanager
 def _emptied(folder: Path) -> Iterator[Path]:
-    """A folder without what an interruption left in it; it goes afterwards."""
+    """Yield an empty folder; delete it on exit."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -148,14 +171,15 @@ def _emptied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_notebook(job: Job, folder: Path, workers: int) -> None:
-    """Leave a notebook's executed copy, its figures and the list of what it used in `folder`."""
+def _run_notebook(job: Job, folder: Path, workers: int) -> nbformat.NotebookNode:
+    """A notebook's executed copy; its figures and the list of what it used are in `folder` then."""
     import papermill
     from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import DeadKernelError
 
     (folder / "figures").mkdir()
     environment = {
+        **kernels.environment(folder),
         "MLI_ROOT": str(settings.root()),
         "MLI_PROFILE": job.profile,
         "MLI_SECTION": job.name,
@@ -166,16 +190,17 @@ def _run_notebook(job: Job, folder: Path, workers: int) -> None:
     if workers > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
     try:
-        papermill.execute_notebook(
-            str(job.source),
-            str(folder / "page.ipynb"),
+        return papermill.execute_notebook(
+            contents.read_notebook(job.name),  # by its path papermill would fill in braces
+            None,
             parameters=job.parameters,
             progress_bar=False,
             stderr_file=_Progress(job.name, alone=workers == 1),
-            request_save_on_cell_execute=False,
             kernel_name="python3",
             language="python",
-            kernel_manager_class=kernels.manager(environment, job.source.parent),
+            kernel_manager_class=kernels.manager(environment),
+            resources={"metadata": {"path": str(job.source.parent)}},
+            start_timeout=START_TIMEOUT,
             extra_arguments=["--log-level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
@@ -196,7 +221,7 @@ def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
     for entry in entries:
         path = settings.store_dir(profile) / f"{entry}.json"
         if entry.startswith("runs/") and path.exists():
-            yield json.loads(path.read_text())["body"]["summary"]["seconds"]
+            yield json.loads(path.read_text(encoding="utf-8"))["body"]["summary"]["seconds"]
 
 
 def _failure(job: Job, error) -> MLIError:

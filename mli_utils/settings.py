@@ -5,16 +5,82 @@ import re
 import sys
 from pathlib import Path
 
+import platformdirs
+
 from mli_utils.config import InputError, choose
 
+BEGAN = os.getcwd()  # where relative paths of the environment were typed
+PATHS = ("MLI_ROOT", "MLI_DATA_DIR", "MLI_STORE", "MLI_FIGURES", "MLI_USED")
+PACKAGE = Path(__file__).resolve().parent.parent  # the folder that holds the package
 DEVICES = ("auto", "cpu", "cuda")
 MODES = ("lab", "reproduce", "book")
 FIGURE_MARK = "mli"  # the key of an output's metadata under which the runner finds figures and verdicts
 
 
+def given_path(name: str) -> Path | None:
+    """The path that an environment variable holds, absolute; None where it holds none.
+
+    Raises
+    ------
+    InputError
+        It begins with `~`, and nobody knows this user's home.
+    """
+    given = os.environ.get(name)
+    if not given:
+        return None
+    try:
+        return Path(BEGAN, Path(given).expanduser())
+    except RuntimeError:
+        raise InputError(f"{name}={given}: this user has no home; allowed: a path without ~") from None
+
+
+def resolve_paths() -> None:
+    """Make every path of the environment absolute, for processes that start in other folders."""
+    for name in PATHS:
+        if path := given_path(name):
+            os.environ[name] = str(path)
+
+
+def is_project(folder: Path) -> bool:
+    """Whether a folder holds the sources of the book."""
+    return (folder / "notebooks").is_dir() and (folder / "profiles").is_dir()
+
+
 def root() -> Path:
-    """The project's top folder: `MLI_ROOT`, or the folder that holds the package."""
-    return Path(os.environ.get("MLI_ROOT") or Path(__file__).parent.parent).resolve()
+    """Where everything is kept: `MLI_ROOT`, or the project's folder, which holds the package.
+
+    Of a package that was installed without its project, the user's own data folder (on Linux
+    `~/.local/share/mli-utils`).
+
+    Raises
+    ------
+    InputError
+        None of them is known.
+    """
+    if given := given_path("MLI_ROOT"):
+        return given.resolve()
+    if is_project(PACKAGE):
+        return PACKAGE
+    own = Path(platformdirs.user_data_dir("mli-utils", appauthor=False))
+    if not own.is_absolute():
+        raise InputError("this user has no home to keep runs in; set MLI_ROOT to a folder")
+    return own
+
+
+def project() -> Path:
+    """`root`, where the book's sources are.
+
+    Raises
+    ------
+    InputError
+        They are not there.
+    """
+    if not is_project(root()):
+        raise InputError(
+            f"{root()} does not hold the book's notebooks/ and profiles/; run this in a checkout of the project, "
+            "or set MLI_ROOT to one"
+        )
+    return root()
 
 
 def asked_profile() -> str:
@@ -43,7 +109,7 @@ def mode() -> str:
 
 def data_dir() -> Path:
     """Folder of the image archives: `MLI_DATA_DIR`, default `data/`."""
-    return Path(os.environ.get("MLI_DATA_DIR") or root() / "data").expanduser()
+    return given_path("MLI_DATA_DIR") or root() / "data"
 
 
 def build_dir(of_profile: str | None = None) -> Path:
@@ -53,7 +119,7 @@ def build_dir(of_profile: str | None = None) -> Path:
 
 def store_dir(of_profile: str | None = None) -> Path:
     """Folder of finished runs: `MLI_STORE`, default `build/<profile>/store`."""
-    return Path(os.environ.get("MLI_STORE") or build_dir(of_profile) / "store").expanduser()
+    return given_path("MLI_STORE") or build_dir(of_profile) / "store"
 
 
 def lock_file(name: str) -> Path:
@@ -78,13 +144,12 @@ def bench_record() -> Path:
 
 def figures_dir() -> Path:
     """Where figures are saved: `MLI_FIGURES`, default `figures/` in the working folder (a notebook's own)."""
-    return Path(os.environ.get("MLI_FIGURES") or "figures")
+    return given_path("MLI_FIGURES") or Path("figures")
 
 
 def used_file() -> Path | None:
     """`MLI_USED`: a file that gets the address of every store entry read or written, a line each."""
-    path = os.environ.get("MLI_USED")
-    return Path(path) if path else None
+    return given_path("MLI_USED")
 
 
 def asked_device() -> str:
@@ -137,6 +202,26 @@ def scheduler() -> str:
     if asked and not re.fullmatch(r"(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):\d{1,5}", asked):
         raise InputError(f"SCHEDULER={asked} is not allowed; allowed: tcp://HOST:PORT, as 'dask scheduler' prints it")
     return asked
+
+
+def threads() -> str:
+    """`OMP_NUM_THREADS`, how many threads a process computes with; empty where nothing is asked for.
+
+    Raises
+    ------
+    InputError
+        It is no number from 1 up.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if asked and not re.fullmatch(r"[1-9]\d*(\s*,\s*[1-9]\d*)*", asked):
+        raise InputError(f"OMP_NUM_THREADS={asked} is not allowed; allowed: a whole number from 1 up")
+    return asked
+
+
+def check() -> None:
+    """Raise InputError where the environment holds something that would be refused later."""
+    for read in (mode, asked_device, checkpoint_seconds, scheduler, threads, root, data_dir, store_dir):
+        read()
 
 
 def show_progress() -> bool:

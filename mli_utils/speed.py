@@ -23,7 +23,7 @@ def benchmarks() -> pd.DataFrame:
     """
     own = [] if settings.mode() == "book" else [settings.bench_file()]
     path = next((path for path in [*own, settings.bench_record()] if path.exists()), None)
-    frame = pd.DataFrame(json.loads(path.read_text()) if path else [])
+    frame = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")) if path else [])
     return frame.reindex(columns=list(dict.fromkeys([*COLUMNS, *frame])))
 
 

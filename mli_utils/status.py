@@ -27,13 +27,13 @@ def write() -> None:
         if name not in makers:
             raise InputError(f"book/_toc.yml: {entry} is made by nothing; known: {', '.join(makers)}")
         path, text = settings.root() / "book" / FOLDER / f"{name}.md", makers[name]()
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_atomically(path, text.encode())
 
 
 def status() -> str:
     """When, how long, where and from which record every page was made, and with which parameters, in MyST Markdown."""
-    pages = {name: contents.about(name) for name in contents.sections()}
+    pages = {name: about for name in contents.sections() if (about := contents.about(name))}
     profile = ", ".join(sorted({about["profile"] for about in pages.values()}))
     record = contents.recorded(profile)
 
@@ -76,7 +76,7 @@ def status() -> str:
 
 def citation() -> str:
     """How to cite the book and the paper, from `CITATION.cff` and `book/references.bib`, in MyST Markdown."""
-    cff = yaml.safe_load((settings.root() / "CITATION.cff").read_text())
+    cff = yaml.safe_load((settings.root() / "CITATION.cff").read_text(encoding="utf-8"))
     authors = " and ".join(f"{{{author['name']}}}" for author in cff["authors"])
     fields = {
         "title": f"{{{cff['title']}}}",
@@ -86,7 +86,7 @@ def citation() -> str:
         "url": cff.get("repository-code", ""),
     }
     entry = "\n".join(f"  {name:<7} = {{{value}}}," for name, value in fields.items() if value)
-    works = (settings.root() / "book" / "references.bib").read_text()
+    works = (settings.root() / "book" / "references.bib").read_text(encoding="utf-8")
     paper = re.search(r"^@\w+\{wang2023,.*?^\}", works, re.M | re.S)[0]
     return (
         "(citation)=\n# How to cite\n\n"

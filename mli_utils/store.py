@@ -137,7 +137,7 @@ class Store:
             path = folder / f"{name}.json"
             with on_disk("read", path):
                 try:
-                    text = path.read_text()
+                    text = path.read_text(encoding="utf-8")
                 except FileNotFoundError:
                     continue
                 except UnicodeDecodeError:
@@ -209,5 +209,5 @@ def _verified(text: str, key: dict) -> dict | None:
 
 def _note_use(name: str) -> None:
     if path := settings.used_file():
-        with on_disk("write", path), path.open("a") as file:
+        with on_disk("write", path), path.open("a", encoding="utf-8") as file:
             file.write(name + "\n")

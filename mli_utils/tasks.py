@@ -26,11 +26,12 @@ def train(
 ) -> Iterator[Entry]:
     """Train runs of one shape together (`training.train_group`), and give each as soon as it has ended."""
     device = settings.device()
+    made = provenance.stamp(provenance.device_name(device))  # before the work: nothing may fail between it and its place
     for trained in training.train_group(configs, device, progress, kept):
         body = {
             "summary": _without_nan(trained.summary),
             "history": {name: _without_nan(column.tolist()) for name, column in trained.history.items()},
-            "provenance": provenance.stamp(provenance.device_name(device)),
+            "provenance": {**made, "date": provenance.now()},
         }
         arrays = {
             f"{side}/{name}": value.numpy()
@@ -46,10 +47,11 @@ def measure(config: RunConfig, arrays: dict[str, np.ndarray], compute: Callable)
     Its parameters are on the device, its images are the run's training set; it returns a dict of NumPy arrays.
     """
     device = settings.device()
+    made = provenance.stamp(provenance.device_name(device))
     ends = [{name: value.to(device) for name, value in endpoint(arrays, side).items()} for side in ("start", "end")]
     images = balance.training_set(config)
     body = {name: _without_nan(values.tolist()) for name, values in compute(models.build(config), ends, images).items()}
-    return {**body, "provenance": provenance.stamp(provenance.device_name(device))}
+    return {**body, "provenance": {**made, "date": provenance.now()}}
 
 
 def endpoint(arrays: dict[str, np.ndarray], side: str) -> Params:

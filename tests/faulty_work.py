@@ -10,7 +10,7 @@ def work(environment: dict[str, str], notes: str, errors: str) -> None:
     """Train, interpolate, and note every run that is trained; standard error goes into a file."""
     os.environ.clear()
     os.environ.update(environment)
-    sys.stderr = open(errors, "w", buffering=1)  # noqa: SIM115
+    sys.stderr = open(errors, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
     runpy.run_path(str(Path(__file__).parent / "faults" / "sitecustomize.py"))
     import mli_utils as mli
     from mli_utils import checkpoints, training
@@ -20,7 +20,7 @@ def work(environment: dict[str, str], notes: str, errors: str) -> None:
 
     def noted(configs, *rest):
         for trained in train_group(configs, *rest):
-            with open(notes, "a") as file:
+            with open(notes, "a", encoding="utf-8") as file:
                 file.write(f"{trained.config.bias} {trained.config.seed}\n")
             yield trained
 

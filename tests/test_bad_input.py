@@ -101,7 +101,7 @@ def test_profiles(root, text):
 
 
 def claims_files():
-    entries = yaml.safe_load((PROJECT / claims.FILE).read_text())
+    entries = yaml.safe_load((PROJECT / claims.FILE).read_text(encoding="utf-8"))
     keys = st.sampled_from(claims.KEYS) | words
     changed = st.builds(
         lambda place, changes, dropped: [

@@ -64,7 +64,7 @@ def test_bench_leaves_rows_for_the_page(monkeypatch, capsys):
     assert not settings.bench_file().exists()
     assert command_line.main(["curve_fcn", "--rounds", "1"]) == 0
     assert command_line.main(["train_fcn", "--rounds", "1"]) == 0
-    row, kept = json.loads(settings.bench_file().read_text())
+    row, kept = json.loads(settings.bench_file().read_text(encoding="utf-8"))
     assert {"name", "seconds", "alternative", "ratio", "limit_share"} <= row.keys() and row["machine"]
     assert (row["name"], kept["name"]) == ("train_fcn", "curve_fcn")  # in their order; what was not run again stays
     assert mli.benchmarks().ratio.tolist() == [2.0, 2.0]
@@ -81,10 +81,10 @@ def test_the_record_keeps_benchmarks_that_were_not_run_again():
     write(recorded, train_fcn=1, curve_fcn=1)
     write(own, train_fcn=2)
     publish.record_benchmarks()
-    assert [row["seconds"] for row in json.loads(recorded.read_text())] == [1, 1]
+    assert [row["seconds"] for row in json.loads(recorded.read_text(encoding="utf-8"))] == [1, 1]
     write(own, train_fcn=2, curve_fcn=2, cluster=2)
     publish.record_benchmarks()
-    assert recorded.read_text() == own.read_text()
+    assert recorded.read_text(encoding="utf-8") == own.read_text(encoding="utf-8")
 
 
 def test_the_page_s_figures_and_numbers():

@@ -68,14 +68,14 @@ class Workers:
     def wait_for(self, file: Path) -> str:
         """The text of a file, once it is there."""
         for _ in range(600):
-            if file.exists() and (text := file.read_text()):
+            if file.exists() and (text := file.read_text(encoding="utf-8")):
                 return text
             time.sleep(0.1)
-        raise AssertionError("\n".join(log.read_text() for log in self.folder.glob("*.log")))
+        raise AssertionError("\n".join(log.read_text(encoding="utf-8") for log in self.folder.glob("*.log")))
 
     def notes(self) -> list[tuple[str, str, list[int]]]:
         """(worker, what, seeds) in the order in which tasks began and ended."""
-        lines = (self.folder / "notes").read_text().splitlines()
+        lines = (self.folder / "notes").read_text(encoding="utf-8").splitlines()
         return [(who, what, json.loads(seeds)) for who, what, seeds in (line.split(" ", 2) for line in lines)]
 
     def stop(self):
@@ -93,7 +93,7 @@ def two(tmp_path_factory):
 
 
 def kept_seeds(store: Path) -> set[int]:
-    return {json.loads(path.read_text())["key"]["config"]["seed"] for path in store.glob("runs/*.json")}
+    return {json.loads(path.read_text(encoding="utf-8"))["key"]["config"]["seed"] for path in store.glob("runs/*.json")}
 
 
 def on(workers, monkeypatch, store):
@@ -245,7 +245,9 @@ def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, reprod
     done = mli_command(root, "reproduce", "--profile", "smoke", "--jobs", "2", MLI_SCHEDULER=two.address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(two.notes()) > before
-    mine, theirs = (json.loads((at / "build" / "smoke" / "claims.json").read_text()) for at in (reproduced[0], root))
+    mine, theirs = (
+        json.loads((at / "build" / "smoke" / "claims.json").read_text(encoding="utf-8")) for at in (reproduced[0], root)
+    )
     assert sum(entry["verdict"] != "not run" for entry in mine) == len(mine) > 14
     for one, other in zip(mine, theirs, strict=True):
         for key, value in one.items():

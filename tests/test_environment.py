@@ -18,12 +18,12 @@ def lines(text):
 @pytest.fixture(scope="module")
 def locked():
     """Every requirement of the lock."""
-    return [Requirement(line) for line in lines((PROJECT / "requirements.lock").read_text())]
+    return [Requirement(line) for line in lines((PROJECT / "requirements.lock").read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="module")
 def project():
-    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_the_lock_is_exact_and_names_no_index(locked):
@@ -31,7 +31,7 @@ def test_the_lock_is_exact_and_names_no_index(locked):
     for requirement in locked:
         (pin,) = requirement.specifier
         assert pin.operator == "==" and "*" not in pin.version and requirement.url is None
-    text = (PROJECT / "requirements.lock").read_text()
+    text = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
     assert "://" not in text and "--index" not in text and "--find-links" not in text
 
 
@@ -48,7 +48,7 @@ def test_the_lock_has_what_the_project_asks_for(locked, project):
 
 
 def test_conda_gets_the_same_versions_through_pip(locked, project):
-    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
     python = next(item for item in environment["dependencies"] if str(item).startswith("python="))
     assert python.removeprefix("python=") in Requirement(f"python{project['requires-python']}").specifier
     (through_pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]

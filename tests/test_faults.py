@@ -56,7 +56,7 @@ def finished(started) -> tuple[int, str]:
     """The exit status of such a process, and what it wrote on standard error."""
     process, errors = started
     process.join()
-    return process.exitcode, errors.read_text()
+    return process.exitcode, errors.read_text(encoding="utf-8")
 
 
 def contents_of(store: Path) -> dict[str, object]:
@@ -99,7 +99,7 @@ def test_processes_on_one_store_train_every_run_once(tmp_path, undisturbed, numb
     store, notes = tmp_path / "store", tmp_path / "notes"
     processes = [start(store, notes) for _ in range(number)]
     assert [finished(process) for process in processes] == [(0, "")] * number
-    trained = notes.read_text().split("\n")[:-1]
+    trained = notes.read_text(encoding="utf-8").split("\n")[:-1]
     assert len(trained) == len(set(trained)) == 6
     assert contents_of(store) == undisturbed
 
@@ -165,7 +165,9 @@ def ended(process):
 def site_of(root):
     """The pages of a site, without what tells of times."""
     pages = (root / "_build" / "html").rglob("*.html")
-    return {str(path.relative_to(root)): re.sub(r"\d+ (to \d+)?", "", path.read_text()) for path in pages}
+    return {
+        str(path.relative_to(root)): re.sub(r"\d+ (to \d+)?", "", path.read_text(encoding="utf-8")) for path in pages
+    }
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +327,7 @@ def test_a_full_disk_at_each_write_of_the_store(disk, tmp_path, undisturbed):
         disk.clear()
         assert not [path for path in store.rglob(".*") if path.is_file()]
         for path in store.rglob("*.json"):
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
         if status == 0:
             break
     assert sentences == {"checkpoints", "runs", "curves"}

@@ -48,7 +48,7 @@ def numbers() -> dict:
 
 
 def test_numbers_change_only_with_a_version():
-    golden, now = json.loads(GOLDEN.read_text()), numbers()
+    golden, now = json.loads(GOLDEN.read_text(encoding="utf-8")), numbers()
     assert now["versions"] == golden["versions"], "a version was raised: write the numbers anew"
     assert now["addresses"] == golden["addresses"], "runs moved to other addresses; the record would be lost"
     unnamed = {"data", "initialization", "training", "later", "interpolation"}  # under `pixels`, `start`, `loss`, …

@@ -28,7 +28,7 @@ def in_lab(root, *sections, **environment):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return {
-        name: json.loads((root / "book" / "notebooks" / f"{name}.ipynb").read_text())["metadata"]["mli"]
+        name: json.loads((root / "book" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]["mli"]
         for name in sections
     }
 
@@ -40,7 +40,7 @@ def test_every_recorded_notebook_runs_from_the_record(tmp_path):
     root = copy_project(tmp_path / "root")
     shutil.copytree(record, root / "results" / "small")
     in_record = {path.stem for path in (PROJECT / "notebooks").glob("*.ipynb")} & set(
-        json.loads((record / "about.json").read_text())
+        json.loads((record / "about.json").read_text(encoding="utf-8"))
     )
     made = in_lab(root, *sorted(in_record))
     assert len(made) > 5
@@ -54,15 +54,15 @@ def test_after_an_edit_only_new_runs_train(reproduced, tmp_path):
     shutil.copytree(reproduced[0], root, ignore=shutil.ignore_patterns("_build"))
     store = root / "build" / "smoke" / "store"
     before = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
-    given = yaml.safe_load((root / "profiles" / "smoke.yml").read_text())["01_introduction"]
+    given = yaml.safe_load((root / "profiles" / "smoke.yml").read_text(encoding="utf-8"))["01_introduction"]
     source = root / "notebooks" / "01_introduction.ipynb"
-    notebook = json.loads(source.read_text())
+    notebook = json.loads(source.read_text(encoding="utf-8"))
     cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
     edited = {**given, "seeds": given["seeds"] + 1}
     cell["source"] += ["\n", *(f"{name} = {value!r}\n" for name, value in edited.items())]
     source.write_text(json.dumps(notebook))
     in_lab(root, "01_introduction", MLI_STORE=str(store))
     after = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
-    new = [json.loads(path.read_text())["key"]["config"] for path in after.keys() - before.keys()]
+    new = [json.loads(path.read_text(encoding="utf-8"))["key"]["config"] for path in after.keys() - before.keys()]
     assert [config["seed"] for config in new] == [given["seeds"]] * 2  # the shallow network and the deep one
     assert all(after[path] == when for path, when in before.items())

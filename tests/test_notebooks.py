@@ -39,9 +39,9 @@ def test_every_notebook_is_in_the_book_and_in_every_profile(monkeypatch):
     monkeypatch.setenv("MLI_ROOT", str(PROJECT))
     assert sections() == [path.stem for path in NOTEBOOKS]
     for profile in (PROJECT / "profiles").glob("*.yml"):
-        assert list(yaml.safe_load(profile.read_text())) == sections(), profile.name
+        assert list(yaml.safe_load(profile.read_text(encoding="utf-8"))) == sections(), profile.name
 
 
 def test_the_defaults_are_the_small_profile_s():
-    small = yaml.safe_load((PROJECT / "profiles" / "small.yml").read_text())
+    small = yaml.safe_load((PROJECT / "profiles" / "small.yml").read_text(encoding="utf-8"))
     assert not any(small.values())

@@ -44,7 +44,7 @@ def test_the_page_of_the_package_has_every_public_name(in_root):
 
 def test_every_public_name_has_a_docstring():
     for home, names in mli_utils.HOMES.items():
-        tree = ast.parse((PROJECT / "mli_utils" / f"{home}.py").read_text())
+        tree = ast.parse((PROJECT / "mli_utils" / f"{home}.py").read_text(encoding="utf-8"))
         found = {node.name: ast.get_docstring(node) for node in tree.body if hasattr(node, "name")}
         assert all(found.get(name) for name in names), home
 
@@ -63,39 +63,41 @@ def test_a_page_that_nothing_makes_is_named(in_root, monkeypatch):
 
 
 def test_the_citation_says_what_the_references_say():
-    cff = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
-    assert cff["title"] == yaml.safe_load((PROJECT / "_config.yml").read_text())["title"]
+    cff = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cff["title"] == yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))["title"]
     (paper,) = cff["references"]
-    works = (PROJECT / "book" / "references.bib").read_text()
+    works = (PROJECT / "book" / "references.bib").read_text(encoding="utf-8")
     for author in paper["authors"]:
         assert f"{author['family-names']}, {author['given-names']}" in works
-    assert f'version = "{cff["version"]}"' in (PROJECT / "pyproject.toml").read_text()
+    assert f'version = "{cff["version"]}"' in (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_the_logo_is_what_its_script_draws():
     folder = PROJECT / "book" / "_static"
-    assert (folder / "logo.svg").read_text() == logo.drawing()
-    assert (folder / "favicon.svg").read_text() == logo.drawing(width=7)
+    assert (folder / "logo.svg").read_text(encoding="utf-8") == logo.drawing()
+    assert (folder / "favicon.svg").read_text(encoding="utf-8") == logo.drawing(width=7)
 
 
 def test_launch_buttons_come_with_an_address(reproduced, tmp_path):
     for path in (reproduced[0] / "_build" / "html").rglob("*.html"):
-        assert "mybinder.org" not in path.read_text() and "colab.research" not in path.read_text()
+        assert "mybinder.org" not in path.read_text(encoding="utf-8") and "colab.research" not in path.read_text(
+            encoding="utf-8"
+        )
     book = tmp_path / "book"
     (book / "notebooks").mkdir(parents=True)
     page = reproduced[0] / "book" / "notebooks" / "13_speed.ipynb"
-    (book / "notebooks" / page.name).write_text(page.read_text())
+    (book / "notebooks" / page.name).write_text(page.read_text(encoding="utf-8"))
     (book / "index.md").write_text("# A book\n")
     (book / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: notebooks/13_speed}]\n")
     (book / "references.bib").write_text("")
     (book / "_static").symlink_to(PROJECT / "book" / "_static")
-    text = (PROJECT / "_config.yml").read_text()
+    text = (PROJECT / "_config.yml").read_text(encoding="utf-8")
     uncommented = re.sub("# (repository_|launch_)", r"\1", text)
     (tmp_path / "_config.yml").write_text(uncommented.replace("OWNER/NAME", "some/where"))
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    made = (tmp_path / "_build" / "html" / "notebooks" / "13_speed.html").read_text()
+    made = (tmp_path / "_build" / "html" / "notebooks" / "13_speed.html").read_text(encoding="utf-8")
     assert "https://mybinder.org/v2/gh/some/where/main?urlpath=lab/tree/notebooks/13_speed.ipynb" in made
     assert "https://colab.research.google.com/github/some/where/blob/main/notebooks/13_speed.ipynb" in made
 
@@ -118,6 +120,6 @@ def test_the_book_goes_on_paper(reproduced):
 
 @pytest.mark.parametrize("file", sorted((PROJECT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
 def test_workflows_call_make_only(file):
-    workflow = yaml.safe_load(file.read_text())
+    workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
     said = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     assert said and all(re.match(r"make [a-z]+", line) for line in said)

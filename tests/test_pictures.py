@@ -52,7 +52,7 @@ def test_what_is_kept_needs_neither_network_nor_images(run, monkeypatch, tmp_pat
     monkeypatch.setattr(data, "load", None)
     after, pixels = mli.predict_images(run, alphas=3, images=4)
     assert after.equals(before) and len(pixels) == 4
-    entries = [json.loads(path.read_text()) for path in (tmp_path / "store" / "images").glob("*.json")]
+    entries = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "store" / "images").glob("*.json")]
     assert len(entries) == 2 and all("provenance" in entry["body"] for entry in entries)
 
 

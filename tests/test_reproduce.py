@@ -43,7 +43,7 @@ def test_every_section_becomes_a_page(reproduced, monkeypatch):
     monkeypatch.setenv("MLI_ROOT", str(root))
     for name in contents.sections():
         assert re.search(rf"^{name}: \d+ s$", said, re.M)
-        rendered = (root / "_build" / "html" / "notebooks" / f"{name}.html").read_text()
+        rendered = (root / "_build" / "html" / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
         made = page(root, name)
         about = made.metadata["mli"]
         assert about["profile"] == "smoke" and about["figures"]
@@ -78,7 +78,10 @@ def test_one_changed_parameter_trains_only_the_new_runs(project):
     old = files(store)
     done = mli(project, "reproduce", "--profile", "smoke", "--section", "5", "-p", "seeds=4")
     assert done.returncode == 0, done.stderr
-    new = [json.loads(path.read_text())["key"]["config"] for path in set(store.glob("runs/*.json")) - before]
+    new = [
+        json.loads(path.read_text(encoding="utf-8"))["key"]["config"]
+        for path in set(store.glob("runs/*.json")) - before
+    ]
     assert sorted((config["bias"], config["seed"]) for config in new) == [("all", 3), ("none", 3), ("output", 3)]
     assert all(files(store)[path] == when for path, when in old.items())
     assert page(project, "05_bias_ablation").metadata["mli"]["parameters"]["seeds"] == 4
@@ -164,7 +167,7 @@ def test_a_claim_makes_its_section_and_the_ledger_run_again(project, monkeypatch
     monkeypatch.setenv("MLI_DEVICE", "cpu")
     assert all(job.is_done() for job in jobs.plan("smoke"))
     file = project / claims.FILE
-    entries = yaml.safe_load(file.read_text())
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     section = entries[0]["section"]
     file.write_text(yaml.safe_dump([{**entries[0], "predicate": "below -7"}, *entries[1:]]))
     assert [job.name for job in jobs.plan("smoke") if not job.is_done()] == [section, contents.LEDGER]
@@ -181,7 +184,7 @@ def test_the_end_tells_every_claim(reproduced, monkeypatch):
     root, said = reproduced
     monkeypatch.setenv("MLI_ROOT", str(root))
     listed = [claim.id for claim in claims.load()]
-    left = json.loads((root / "build" / "smoke" / "claims.json").read_text())
+    left = json.loads((root / "build" / "smoke" / "claims.json").read_text(encoding="utf-8"))
     assert [entry["id"] for entry in left] == listed
     assert all(list(entry) == ["id", "statement", "value", "low", "high", "n", "verdict"] for entry in left)
     assert all(entry["verdict"] in claims.VERDICTS for entry in left)
@@ -190,7 +193,9 @@ def test_the_end_tells_every_claim(reproduced, monkeypatch):
     assert lines[-1] == claims.score(entry["verdict"] for entry in left) + (
         "; results/smoke has no claims.json to compare with"
     )
-    assert claims.score(entry["verdict"] for entry in left) in (root / "_build" / "html" / "index.html").read_text()
+    assert claims.score(entry["verdict"] for entry in left) in (root / "_build" / "html" / "index.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_a_failing_notebook_shows_its_cell_and_leaves_the_good_page(project):
     notebook.cells.append(nbformat.v4.new_code_cell("nobody = 1 / 0  # the last cell"))
     nbformat.write(notebook, source)
     other = project / "notebooks" / "05_bias_ablation.ipynb"
-    other.write_text(other.read_text() + "\n")
+    other.write_text(other.read_text(encoding="utf-8") + "\n")
     good = (project / "book" / "notebooks" / "01_introduction.ipynb").read_bytes()
     figures = files(project / "book" / "notebooks" / "figures")
     done = mli(project, "reproduce", "--profile", "smoke", "--jobs", "2")
@@ -274,12 +279,14 @@ def test_the_book_is_rendered_from_the_record_without_training(project):
     recorded_files, kept = ({p.relative_to(r) for p in r.rglob("*.json")} for r in (record, store))
     assert recorded_files == kept | {Path("about.json"), Path("claims.json")} and not list(record.rglob("*.npz"))
     assert (record / "claims.json").read_bytes() == (project / "build" / "smoke" / "claims.json").read_bytes()
-    assert sorted(json.loads((record / "about.json").read_text())) == SECTIONS
+    assert sorted(json.loads((record / "about.json").read_text(encoding="utf-8"))) == SECTIONS
     shutil.rmtree(project / "build")
     done = mli(project, "book", "--profile", "smoke", "--section", "1")
     assert done.returncode == 0, done.stderr
     assert "training" not in done.stderr and not (project / "build" / "smoke" / "store").exists()
-    assert "from the record: " in (project / "_build" / "html" / "notebooks" / "01_introduction.html").read_text()
+    assert "from the record: " in (project / "_build" / "html" / "notebooks" / "01_introduction.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_strict_build_refuses_a_broken_reference(project):
@@ -310,15 +317,15 @@ def test_nothing_is_fetched_from_another_host(reproduced):
     assert len(pages) > len(SECTIONS) and sheets
     for path in pages:
         parser = Fetches()
-        parser.feed(path.read_text())
+        parser.feed(path.read_text(encoding="utf-8"))
         for address in parser.found:
             assert not re.match(r"\s*(https?:)?//", address), f"{path.name} fetches {address}"
             local = (path.parent / re.split(r"[?#]", address)[0]) if not address.startswith(("data:", "#")) else path
             assert local.exists(), f"{path.name} names {address}, which is not there"
-        for script in re.findall(r"<script[^>]*>(.*?)</script>", path.read_text(), re.S):
+        for script in re.findall(r"<script[^>]*>(.*?)</script>", path.read_text(encoding="utf-8"), re.S):
             assert not re.search(r"https?://", script), f"{path.name}: a script names another host"
     for path in sheets:
-        loads = re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")]*)", path.read_text())
+        loads = re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")]*)", path.read_text(encoding="utf-8"))
         assert not loads, f"{path.name} fetches {loads}"
     assert (site / "_static" / "mathjax" / "tex-chtml.js").stat().st_size > 1e6
     assert list(site.rglob("MathJax_Main-Regular.woff"))
@@ -326,7 +333,7 @@ def test_nothing_is_fetched_from_another_host(reproduced):
 
 
 def test_search_has_the_words_of_the_book(reproduced):
-    index = (reproduced[0] / "_build" / "html" / "searchindex.js").read_text()
+    index = (reproduced[0] / "_build" / "html" / "searchindex.js").read_text(encoding="utf-8")
     assert "plateau" in index and "homogen" in index
 
 

@@ -75,7 +75,7 @@ def test_the_record_answers_behind_the_store_and_is_never_touched(tmp_path):
     path.write_text("damaged")
     with pytest.warns(DamagedFile, match="is damaged; what it held"):
         Store(tmp_path / "empty", [tmp_path / "record"]).get("runs", KEY)
-    assert path.read_text() == "damaged"
+    assert path.read_text(encoding="utf-8") == "damaged"
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):

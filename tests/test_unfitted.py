@@ -9,13 +9,17 @@ from conftest import PROJECT, copy_project
 
 from mli_utils import contents, tables, training
 
-TRAINING = [path.stem for path in sorted((PROJECT / "notebooks").glob("*.ipynb")) if "mli.train" in path.read_text()]
+TRAINING = [
+    path.stem
+    for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))
+    if "mli.train" in path.read_text(encoding="utf-8")
+]
 QUICK = {"epochs": 1, "n_train": 30, "seeds": 3}
 
 
 def run_cells(section):
     """A notebook's code, in this process, with smoke's parameters and hardly any training; its variables."""
-    given = yaml.safe_load((PROJECT / "profiles" / "smoke.yml").read_text())[section]
+    given = yaml.safe_load((PROJECT / "profiles" / "smoke.yml").read_text(encoding="utf-8"))[section]
     given |= {name: QUICK[name] for name in QUICK.keys() & given.keys()}
     given |= {name: value | {"epochs": 1} for name, value in given.items() if name in ("vgg", "resnet")}
     variables = {}

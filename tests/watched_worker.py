@@ -19,5 +19,5 @@ def dask_setup(worker):
 
 
 def note(line: str) -> None:
-    with open(os.environ["NOTES"], "a") as file:
+    with open(os.environ["NOTES"], "a", encoding="utf-8") as file:
         file.write(line + "\n")
