@@ -125,15 +125,31 @@ def interpolate_parameters(
     Raises
     ------
     InputError
-        As `schedules` and `alpha_grid`.
+        As `schedules`, `alpha_grid` and `models.parameter_groups`; or parameters at either end that the model has not,
+        that it lacks, or that have other shapes than its own.
     """
     points = alpha_grid(np.atleast_1d(alpha))
     of_group = schedules(path)
+    groups = models.parameter_groups(model)
+    for side, params in (("start", start), ("end", end)):
+        _check_fit(model, side, params)
     there = {}
-    for name, group in models.parameter_groups(model).items():
+    for name, group in groups.items():
         share = SCHEDULES[of_group[group.name]](points, group.layer)
         there[name] = mix(start[name], end[name], share if np.ndim(alpha) else share.item())
     return there
+
+
+def _check_fit(model: nn.Module, side: str, params: Params) -> None:
+    """Raise where the parameters at one end of a path are not the model's."""
+    own = dict(model.named_parameters())
+    if params.keys() != own.keys():
+        wrong = ", ".join(sorted(params.keys() ^ own.keys()))
+        raise InputError(f"parameters at the {side} do not fit the network: {wrong}; its own: {', '.join(own)}")
+    for name, value in params.items():
+        if value.shape != own[name].shape:
+            there, allowed = tuple(value.shape), tuple(own[name].shape)
+            raise InputError(f"{name} at the {side} has the shape {there}; allowed: {allowed}, the network's own")
 
 
 def mix(start: torch.Tensor, end: torch.Tensor, share: np.ndarray | float) -> torch.Tensor:

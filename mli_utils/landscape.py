@@ -25,8 +25,16 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
     Returns
     -------
     Tidy frame with the runs' fields, `status`, `alpha_weights`, `alpha_bias`, `loss` (nats), `error`
+
+    Raises
+    ------
+    InputError
+        A run whose network has normalization layers.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
+    for run in runs:
+        if run.config.normalization != "none":
+            raise InputError(f"no square for {run.config}: its normalization is neither; allowed: networks without")
     points = interpolation.alpha_grid(alphas)
     frames = []
     for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals):
@@ -55,12 +63,12 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
     Raises
     ------
     InputError
-        A run whose biases are not `output`.
+        A run whose network is not fully connected, has normalization layers, or biases that are not `output`.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     for run in runs:
-        if run.config.bias != "output":
-            raise InputError(f"no closed form for {run.config}; allowed: bias 'output'")
+        if (run.config.model, run.config.normalization, run.config.bias) != ("fcn", "none", "output"):
+            raise InputError(f"no closed form for {run.config}; allowed: fcn with bias 'output', no norm")
     points = interpolation.alpha_grid(alphas)
     frames = []
     for run, body in _each(runs, "predictions", points, "the predicted curve", _predictions):
@@ -90,6 +98,7 @@ def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndar
 @torch.no_grad()
 def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     start, end = ends
+    depth = max(group.layer for group in models.parameter_groups(model).values())
     device = models.device_of(start)
     pixels, labels = images.images.to(device), images.labels.to(device)
     bias = models.output_bias(end).double()
@@ -109,7 +118,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
         alpha = torch.as_tensor(some, device=device)[:, None, None]
         kept = gain[:, None, None]
         for name, predicted in (
-            ("closed form", alpha ** len(model.layers) * signal),
+            ("closed form", alpha**depth * signal),
             ("gain", kept * signal),
             ("gain and shift", kept * apart + shift),
         ):

@@ -89,6 +89,7 @@ class VisionTransformer(nn.Module):
 
     memory_format = torch.contiguous_format
     takes_stacks = True
+    inputs = ("position",)  # is added to what the first layer makes of the patches
 
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int, bias: str):
         super().__init__()

@@ -35,7 +35,8 @@ def drawing(margin: int = 6, width: float = 5) -> str:
 
 def main() -> None:
     for name in ("logo.svg", "favicon.svg"):
-        (settings.root() / "book" / "_static" / name).write_text(drawing(width=7 if name == "favicon.svg" else 5), encoding="utf-8")
+        drawn = drawing(width=7 if name == "favicon.svg" else 5)
+        (settings.root() / "book" / "_static" / name).write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

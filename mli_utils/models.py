@@ -22,6 +22,7 @@ SAMPLES_AT_ONCE = 1000  # of an evaluation; a constant, so that results do not d
 CONV_SAMPLES_AT_ONCE = 250  # the same of convolutional networks, whose activations are larger
 
 GROUPS = ("weights", "hidden_biases", "output_bias", "normalization")
+WEIGHTED, NORMALIZING = (nn.Linear, nn.Conv2d), (nn.BatchNorm2d, nn.LayerNorm)  # layers whose parameters have groups
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,18 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
     """The group and layer of every parameter, by name; a normalisation has the layer that it follows.
 
     Of two ways between the same layers the longer counts: the convolution on a residual block's shortcut has the layer
-    of the block's first.
+    of the block's first. Parameters that a module has besides its layers count as weights of the first layer where its
+    class lists them in `inputs`, as a transformer's positions.
+
+    Raises
+    ------
+    InputError
+        A layer of another kind than `WEIGHTED` and `NORMALIZING`, or a parameter that belongs to none.
     """
     groups, layer, last = {}, 0, 0
     for name, module in model.named_modules():
         of_module = [parameter for parameter, _ in module.named_parameters(recurse=False)]
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+        if isinstance(module, WEIGHTED):
             block, shortcut, _ = name.rpartition(".downsample.")
             if shortcut:
                 layer = groups[f"{block}.conv1.weight"].layer
@@ -155,12 +162,18 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
                 layer = last = last + 1
             named = {"weight": "weights", "bias": "hidden_biases"}
             groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in of_module}
-        elif isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+        elif isinstance(module, NORMALIZING):
             groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in of_module}
-        else:  # what a transformer adds to its patches, from the first layer on
+        elif unknown := [parameter for parameter in of_module if parameter not in getattr(module, "inputs", ())]:
+            kinds = ", ".join(kind.__name__ for kind in (*WEIGHTED, *NORMALIZING))
+            said = f"{type(module).__name__} {name!r} has {', '.join(unknown)}" if name else f"{', '.join(unknown)}"
+            raise InputError(f"no parameter group for {said} of {type(model).__name__}; known layers: {kinds}")
+        else:
             groups |= {f"{name}.{parameter}".strip("."): Group("weights", 1) for parameter in of_module}
-    final = list(groups)[-1]
-    if final.endswith("bias"):
+    own = dict(model.named_parameters())  # a parameter that two layers share has one name
+    groups = {name: group for name, group in groups.items() if name in own}
+    final = next(reversed(groups), "")
+    if final.endswith(".bias") and groups[final].name == "hidden_biases":
         groups[final] = Group("output_bias", last)
     return groups
 

@@ -26,7 +26,7 @@ def train(
 ) -> Iterator[Entry]:
     """Train runs of one shape together (`training.train_group`), and give each as soon as it has ended."""
     device = settings.device()
-    made = provenance.stamp(provenance.device_name(device))  # before the work: nothing may fail between it and its place
+    made = provenance.stamp(provenance.device_name(device))  # now: what is done must not be lost to this
     for trained in training.train_group(configs, device, progress, kept):
         body = {
             "summary": _without_nan(trained.summary),
