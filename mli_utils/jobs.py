@@ -4,11 +4,11 @@ import ast
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from mli_utils import claims, contents, settings
-from mli_utils.config import FIELDS, InputError, RunConfig, choose, grid
+from mli_utils.config import FIELDS, InputError, choose, grid
 from mli_utils.store import canonical
 
 KINDS = {
@@ -20,7 +20,7 @@ KINDS = {
     dict: "a mapping",
 }
 UNKNOWN = object()  # the default of a parameter that only its notebook can work out
-OPTIONAL = tuple(field.name for field in fields(RunConfig) if field.type == int | None)
+OPTIONAL = ("n_train",)  # None: all of it; of a depth pages need the number
 PLAIN = (abs, dict, float, int, len, list, max, min, range, round, sorted, sum, tuple)  # in expressions of defaults
 
 
@@ -191,7 +191,8 @@ def _fitting(said: str, name: str, value, default, limits: Mapping):
     Parameters
     ----------
     said : where the parameter is and its name, for messages
-    limits : `least`, of a number; `needs`, what a list must hold; from the notebook's metadata, under `limits`
+    limits : `least`, of a number (1 of a whole one, above 0 of any other); `among`, the values that a list may hold;
+        `needs`, those that it must; from the notebook's metadata, under `limits`
     """
     if default is UNKNOWN or default is None or (value is None and name in OPTIONAL):
         return value
@@ -202,6 +203,8 @@ def _fitting(said: str, name: str, value, default, limits: Mapping):
         if default and not given:
             raise InputError(f"{said}={value!r} is not allowed; allowed: a list of at least one, such as {default!r}")
         given = [_fitting(said, name, item, one, {**limits, "needs": []}) for item in given]
+        for item in given:
+            choose(f"value in {said}:", item, limits.get("among", [item]))
         if lacking := [item for item in limits.get("needs", []) if item not in given]:
             needed = ", ".join(map(str, lacking))
             raise InputError(f"{said}={value!r} is not allowed; allowed: with {needed}, which the page compares")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mli_utils as mli
-from mli_utils import adaptive, measurements, metrics, sweep
+from mli_utils import adaptive, measurements, metrics, models, sweep
 from mli_utils.adaptive import Adaptive
 from mli_utils.store import address
 from mli_utils.versions import VERSIONS
@@ -142,13 +142,13 @@ def one_thread():
 def counted(monkeypatch):
     """How many points each call of `models.evaluate` got."""
     seen = []
-    real = sweep.models.evaluate
+    real = models.evaluate
 
     def watched(model, params, *rest):
-        seen.append(len(next(iter(params.values()))) if isinstance(model, sweep.models.FCN) else 1)
+        seen.append(len(next(iter(params.values()))) if isinstance(model, models.FCN) else 1)
         return real(model, params, *rest)
 
-    monkeypatch.setattr(sweep.models, "evaluate", watched)
+    monkeypatch.setattr(models, "evaluate", watched)
     return seen
 
 

@@ -46,7 +46,8 @@ def book(tmp_path):
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump({"root": "index", "chapters": files}))
     (root / "book" / "references.bib").write_text("@misc{wang2023,\n  title = {T},\n}\n")
     for name in ("05_some", "06_other"):
-        (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"source": 'mli.show(name="some-figure")'}))
+        cell = {"cell_type": "code", "source": ['mli.show(figure, name="some-figure")']}
+        (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell]}))
 
     def write(*entries):
         (root / claims.FILE).write_text(entries[0] if isinstance(entries[0], str) else yaml.safe_dump(list(entries)))

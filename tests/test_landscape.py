@@ -43,8 +43,30 @@ def test_every_prediction_ends_at_the_trained_network(runs):
     assert np.allclose(gains.gain, 1) and np.allclose(gains.alignment, 1)
 
 
-def test_there_is_no_closed_form_with_hidden_biases(small_config):
-    with pytest.raises(mli.InputError, match="no closed form for .* bias all .*; allowed: bias 'output'"):
-        mli.predict(mli.train(small_config.replace(bias="all")))
+CONVOLUTIONAL = dict(dataset="digits32", width=2, n_train=10, batch_size=10, epochs=1)
+OTHERS = [
+    dict(bias="all"),
+    dict(bias="none"),
+    dict(normalization="layer"),
+    dict(model="vit", depth=10, normalization="layer"),
+    dict(model="vgg16", depth=14, **CONVOLUTIONAL),
+    dict(model="vgg16", depth=14, normalization="batch", **CONVOLUTIONAL),
+    dict(model="resnet18", depth=18, normalization="batch", **CONVOLUTIONAL),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda fields: " ".join(map(str, fields.values())))
+def test_other_networks_have_no_closed_form_and_those_with_normalization_no_square(small_config, other):
+    run = mli.train(small_config.replace(**{"width": 8, "epochs": 1, **other}))
+    with pytest.raises(mli.InputError, match="no closed form for .*; allowed: fcn with bias 'output', no norm"):
+        mli.predict(run)
+    if run[0].config.normalization == "none":
+        assert len(mli.square(run, 2)) == 4
+    else:
+        with pytest.raises(mli.InputError, match="no square for .*; allowed: networks without"):
+            mli.square(run, 2)
+
+
+def test_an_unknown_start_is_refused():
     with pytest.raises(mli.InputError, match="unknown start 'xyz'; known: own, zero, other, noise"):
         mli.interpolate([], start="xyz")
