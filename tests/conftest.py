@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+import yaml
 
 import mli_utils
 
@@ -62,15 +64,47 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def mli(root, *arguments, **environment):
-    """Run a command on the project in `root`, in a process of its own."""
+def mli(root, *arguments, cwd=None, **environment):
+    """Run a command on the project in `root`, in a process of its own; None takes a variable away."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
+    changed = {**kept, "PYTHONPATH": str(PROJECT), "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
     return subprocess.run(
         [sys.executable, "-m", "mli_utils", *arguments],
-        env={**kept, "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment},
+        env={name: value for name, value in changed.items() if value is not None},
+        cwd=cwd,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
+
+
+def notebook(*cells: str, **parameters) -> str:
+    """The text of a notebook: a heading, a cell of parameters, and these cells."""
+    given = nbformat.v4.new_code_cell("".join(f"{name} = {value}\n" for name, value in parameters.items()))
+    given.metadata["tags"] = ["parameters"]
+    heading = nbformat.v4.new_markdown_cell("# A section\n\nIts text.")
+    return nbformat.writes(nbformat.v4.new_notebook(cells=[heading, given, *map(nbformat.v4.new_code_cell, cells)]))
+
+
+def small_book(root: Path, **sections: str) -> Path:
+    """A book of a few pages and no claims: the text of each notebook by its name."""
+    for folder in ("book", "notebooks", "profiles", "results"):
+        (root / folder).mkdir(parents=True)
+    for name, text in sections.items():
+        (root / "notebooks" / f"{name}.ipynb").write_text(text, encoding="utf-8")
+    chapters = [{"file": f"notebooks/{name}"} for name in sections]
+    toc = {"format": "jb-book", "root": "index", "chapters": [*chapters, {"file": "choices"}]}
+    for name, value in (
+        ("book/_toc.yml", toc),
+        ("book/claims.yml", []),
+        ("profiles/smoke.yml", {}),
+        ("_config.yml", {"title": "Small", "execute": {"execute_notebooks": "off"}}),
+    ):
+        (root / name).write_text(yaml.safe_dump(value), encoding="utf-8")
+    (root / "book" / "index.md").write_text("# A small book\n", encoding="utf-8")
+    (root / "book" / "choices.md").write_text("# Choices\n\nWhat was chosen.\n", encoding="utf-8")
+    (root / "book" / "references.bib").write_text("", encoding="utf-8")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from conftest import PROJECT, mli
+from conftest import PROJECT, mli, notebook, small_book
 
 from mli_utils import __main__ as command_line
-from mli_utils import claims, contents, jobs, publish
+from mli_utils import claims, contents, jobs, publish, reproduce, shipped
 from mli_utils.config import InputError, MLIError
 
 
@@ -72,6 +72,168 @@ def test_unchanged_notebooks_do_not_run_again(project):
     assert files(project / "book") == before[1]
 
 
+def test_a_page_is_made_again_where_it_is_not_what_its_run_left(project, monkeypatch):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    monkeypatch.setenv("MLI_MODE", "reproduce")
+    monkeypatch.setenv("MLI_DEVICE", "cpu")
+    (job,) = [job for job in jobs.plan("smoke") if job.name == "05_bias_ablation"]
+    figures = contents.figures_folder()
+    changes = {
+        figures / "bias-ablation-curves.svg": lambda data: data.replace(b"svg", b"SVG", 1),  # of the same length
+        figures / "bias-ablation-plateaus.csv": lambda data: data + b"1\n",
+        figures / "predicted-images.png": lambda data: b"",
+        figures / "predicted-images.json": lambda data: None,
+        job.page: lambda data: data.replace(b"plateau", b"PLATEAU", 1),
+        job.source: lambda data: data + b"\n",
+    }
+    for path, change in changes.items():
+        good, when = path.read_bytes(), path.stat()
+        assert job.is_done()
+        path.unlink()
+        if (changed := change(good)) is not None:
+            path.write_bytes(changed)
+            os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
+        assert not job.is_done(), path
+        path.write_bytes(good)
+    job.page.touch()
+    assert job.is_done()
+    (figures / "bias-ablation-curves.svg").write_bytes(b"wrong")
+    with pytest.raises(MLIError, match="page of 05_bias_ablation or one of its figures was changed after it was made"):
+        publish.record(jobs.plan("smoke"))
+
+
+FOREIGN = {  # what a notebook may do to take another's output, and whose it is
+    'mli.show(figure, "bias-ablation-curves", frame, "A caption.", alt)': "05_bias_ablation",
+    'mli.show(figure, caption="A caption.", alt=alt, data=frame, name="claims-" + "margins")': "12_claims",
+    '(settings.figures_dir() / "neighbours-columns.csv").write_text("")': "11_neighbours",
+}
+MADE = """
+from pathlib import Path
+import matplotlib.pyplot as plt, pandas as pd
+from mli_utils import settings
+figure, frame, alt = plt.figure(), pd.DataFrame({"x": [1]}), "What is seen in this figure, in words. " * 2
+settings.figures_dir().mkdir(exist_ok=True)
+"""
+
+
+@pytest.mark.parametrize(("call", "owner"), FOREIGN.items())
+def test_what_another_section_owns_is_refused_before_any_file_moves(project, monkeypatch, call, owner):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    monkeypatch.setenv("MLI_MODE", "reproduce")
+    monkeypatch.setenv("MLI_DEVICE", "cpu")
+    source = contents.source(contents.SPEED)
+    changed = nbformat.read(source, as_version=4)
+    changed.cells = [cell for cell in changed.cells if "parameters" in cell.metadata.get("tags", [])]
+    changed.cells += [nbformat.v4.new_code_cell(text) for text in ("import mli_utils as mli", MADE, call)]
+    good = source.read_bytes()
+    nbformat.write(changed, source)
+    before = {path: path.read_bytes() for path in (project / "book").rglob("*") if path.is_file()}
+    (job,) = [job for job in jobs.plan("smoke") if job.name == contents.SPEED]
+    with pytest.raises(publish.NotebookFailed, match=f"13_speed: the name '.*' belongs to a figure of {owner}"):
+        reproduce.execute(job, "a processor")
+    assert {path: path.read_bytes() for path in (project / "book").rglob("*") if path.is_file()} == before
+    source.write_bytes(good)
+    assert all(job.is_done() for job in jobs.plan("smoke"))
+
+
+def test_figures_that_a_page_no_longer_has_go_with_its_last_version(project, monkeypatch):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    monkeypatch.setenv("MLI_MODE", "reproduce")
+    monkeypatch.setenv("MLI_DEVICE", "cpu")
+    before = {path.name for path in contents.figures_folder().iterdir()}
+    source = contents.source(contents.SPEED)
+    source.write_text(source.read_text(encoding="utf-8").replace("speed-growth", "speed-grown"), encoding="utf-8")
+    (job,) = [job for job in jobs.plan("smoke") if job.name == contents.SPEED]
+    reproduce.execute(job, "a processor")
+    after = {path.name for path in contents.figures_folder().iterdir()}
+    ends = ("svg", "png", "csv", "json")
+    assert before - after == {f"speed-growth.{end}" for end in ends}
+    assert after - before == {f"speed-grown.{end}" for end in ends}
+
+
+def test_what_is_rendered_follows_content_whatever_the_times_say(tmp_path, monkeypatch):
+    root = small_book(tmp_path / "book", **{"01_plain": notebook("1")})
+    (root / "book" / "_static").mkdir()
+    sheet, text = root / "book" / "_static" / "own.css", root / "book" / "choices.md"
+    sheet.write_text("p { color: red }")
+    assert mli(root, "reproduce", "--profile", "smoke").returncode == 0
+    site = root / "_build" / "html"
+
+    def said():
+        page = (site / "choices.html").read_text(encoding="utf-8")
+        return [word for word in ("was chosen", "WRONG") if word in page], (site / "_static" / "own.css").read_text()
+
+    assert said() == (["was chosen"], "p { color: red }")
+    good, when = text.read_text(), text.stat()
+    text.write_text(good + "\nWRONG\n")
+    sheet_when = sheet.stat()
+    sheet.write_text("p { color: tan }")  # of the same length, and no newer
+    os.utime(sheet, ns=(sheet_when.st_atime_ns, sheet_when.st_mtime_ns))
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    publish.render()
+    assert said() == (["was chosen", "WRONG"], "p { color: tan }")
+    text.write_text(good)
+    os.utime(text, ns=(when.st_atime_ns, when.st_mtime_ns))  # as `mv` of a copy that `cp -p` made
+    publish.render()
+    assert said()[0] == ["was chosen"]
+    built = []
+    monkeypatch.setattr(publish, "build", lambda: built.append(1) or pytest.skip("would be built"))
+    os.utime(text, (2**32, 2**32))  # a clock that was ahead
+    publish.render()
+    assert not built  # nothing has changed
+    (site / "choices.html").write_text("tampered with")
+    with pytest.raises(pytest.skip.Exception):
+        publish.render()
+
+
+ELSEWHERE = """
+<iframe src="https://www.youtube.com/embed/x"></iframe>
+"""
+
+
+def test_a_site_that_would_ask_another_host_is_not_shown(tmp_path):
+    root = small_book(tmp_path / "book", **{"01_plain": notebook("1"), "02_other": notebook("1")})
+    with (root / "book" / "choices.md").open("a") as file:
+        file.write(ELSEWHERE)
+    saved = json.loads((root / "notebooks" / "01_plain.ipynb").read_text())
+    state = {"state": {}, "version_major": 2, "version_minor": 0}
+    saved["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
+    (root / "notebooks" / "01_plain.ipynb").write_text(json.dumps(saved))
+    done = mli(root, "reproduce", "--profile", "smoke")
+    assert done.returncode == 1 and not (root / "_build" / "html").exists()
+    assert "the book is not shown: choices.html would load something from www.youtube.com" in done.stderr
+    hosts = re.findall(r"notebooks/01_plain.html would load something from ([\w.]+)", done.stderr)
+    assert len(hosts) >= 2 and "02_other" not in done.stderr
+
+
+PAGES = [
+    ('<script src="//cdn.net/x.js"></script>', "cdn.net"),
+    ('<script>import("https://cdn.net/x.js")</script>', "cdn.net"),
+    ('<img srcset="a.png 1x, https://i.net/b.png 2x">', "i.net"),
+    ('<link rel="preload stylesheet" href="HTTPS://c.net/s.css">', "c.net"),
+    ('<style>@import "//f.net/s.css";</style>', "f.net"),
+    ('<p style="background: url(http://b.net/x)">', "b.net"),
+    ('<iframe srcdoc="&lt;img src=https://s.net/x&gt;"></iframe>', "s.net"),
+    ('<meta http-equiv="refresh" content="0; url=https://r.net/">', "r.net"),
+    ('<video poster="https://v.net/p"></video>', "v.net"),
+    ('<object data="https://o.net/x"></object>', "o.net"),
+    ('<a href="https://doi.org/1">read</a> <link rel="canonical" href="https://own.net/">', None),
+    ('<script type="application/json">{"see": "https://doi.org/1"}</script>', None),
+    ('<img src="data:image/png;base64,//8="> <img src="figures/a.png"><script src="../x.js"></script>', None),
+]
+
+
+@pytest.mark.parametrize(("page", "host"), PAGES)
+def test_what_a_page_would_ask_of_other_hosts(tmp_path, page, host):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "page.html").write_text(f"<html><body>{page}</body></html>")
+    (tmp_path / "own.css").write_text("a { background: url('figures/a.png') }")
+    expected = [f"notebooks/page.html would load something from {host}"] if host else []
+    assert shipped.other_hosts(tmp_path) == expected
+    (tmp_path / "own.css").write_text("@import url(https://c.net/s.css);")
+    assert shipped.other_hosts(tmp_path)[-1] == "own.css would load something from c.net"
+
+
 def test_one_changed_parameter_trains_only_the_new_runs(project):
     store = project / "build" / "smoke" / "store"
     before = set(store.glob("runs/*.json"))
@@ -100,8 +262,11 @@ BAD = [
         "unknown dataset 'digit' (did you mean 'digits'?); known: digits, digits32, mnist, cifar10, cifar100",
     ),
     (["-p", "depth=-1"], "depth=-1 is not allowed; allowed: from 1 to 1000"),
-    (["--section", "5", "-p", "bias=[some]"], "unknown bias 'some'; known: none, output, all"),
-    (["--section", "5", "-p", "paths=[curved]"], "unknown path 'curved'; known: linear, homogeneous"),
+    (["--section", "5", "-p", "bias=[some]"], "bias: 'some'; known: none, output, all"),
+    (
+        ["--section", "5", "-p", "paths=[curved]"],
+        "paths: 'curved'; known: linear, homogeneous",
+    ),
     (["--section", "1", "-p", "deep={depth: 0}"], "depth=0 is not allowed; allowed: from 1 to 1000"),
 ]
 

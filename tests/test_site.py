@@ -65,10 +65,9 @@ def pages(reproduced):
     return sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "_static" not in path.parts)
 
 
-def open_page(window, theme="light", width=1280, **options):
-    context = window.new_context(viewport={"width": width, "height": 900}, **options)
-    context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');")
-    return context.new_page()
+def open_page(window, width=1280, **options):
+    """A page of a browser that has never been here: nothing is kept from other visits."""
+    return window.new_context(viewport={"width": width, "height": 900}, **options).new_page()
 
 
 def settle(page):
