@@ -46,6 +46,7 @@ def parser() -> Parser:
 
 
 def make_book(asked: argparse.Namespace) -> None:
+    settings.project()
     os.environ["MLI_MODE"] = asked.command
     if settings.asked_device() == "cuda":
         settings.device()  # a missing GPU is said before anything runs
@@ -94,6 +95,7 @@ def make_record(asked: argparse.Namespace) -> None:
 def make_pdf(asked: argparse.Namespace) -> None:
     from mli_utils import browser
 
+    settings.project()
     print(f"the book on paper: {browser.pdf()}")
 
 

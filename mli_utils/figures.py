@@ -7,6 +7,7 @@ stand below it; the runner turns them into a numbered figure with alt text (`pub
 import io
 import json
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ from matplotlib.figure import Figure
 from mli_utils import plots, provenance, settings
 from mli_utils.config import InputError
 from mli_utils.store import address, write_atomically
-from mli_utils.sweep import Run, run_key
+
+if TYPE_CHECKING:  # loads torch, which figures of no run can do without
+    from mli_utils.sweep import Run
 
 
-def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, runs: Iterable[Run] = ()) -> None:
+def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, runs: "Iterable[Run]" = ()) -> None:
     """Save a figure as SVG and PNG with its data as CSV and its provenance as JSON, and display it.
 
     Parameters
@@ -72,12 +75,14 @@ def show(figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, 
     display(Markdown(below), metadata={settings.FIGURE_MARK: {"below": name}})
 
 
-def origin(runs: Iterable[Run]) -> dict:
+def origin(runs: "Iterable[Run]") -> dict:
     """What runs were made by, as a dict, with `line`: the same as one sentence."""
     runs = list(runs)
     here = {"profile": settings.profile(), "mode": settings.mode(), "drawn": provenance.stamp(provenance.processor())}
     if not runs:
         return {**here, "line": f"Profile {here['profile']}; no trained network."}
+    from mli_utils.sweep import run_key
+
     made = [run.provenance for run in runs]
     values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
     seeds = sorted({run.config.seed for run in runs})

@@ -255,7 +255,7 @@ def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases,
     for bias in biases:
         share = points**bias.power
         there = interpolation.mix(start, torch.tensor(bias.values, dtype=start.dtype, device=start.device), share)
-        sums = metrics.anatomy(signal + there.unsqueeze(1), labels)
+        sums = models.anatomy(signal + there.unsqueeze(1), labels)
         largest = int(np.argmax(bias.values))
         found["loss"].append((sums["loss"] / len(labels)).cpu().numpy())
         found["wrong"].append(sums["wrong"].sum(1).cpu().numpy())

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mli_utils import interpolation, metrics, models, sweep
+from mli_utils import interpolation, models, sweep
 from mli_utils.config import InputError
 from mli_utils.measurements import ALONG_CURVES, Measurement, curve_frame, measure
 from mli_utils.sweep import Run
@@ -122,7 +122,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
             ("gain", kept * signal),
             ("gain and shift", kept * apart + shift),
         ):
-            sums[name].append(metrics.anatomy(predicted + alpha * bias, labels))
+            sums[name].append(models.anatomy(predicted + alpha * bias, labels))
     arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
     for name, parts in sums.items():
         arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)

@@ -1,47 +1,12 @@
-"""What is measured: the anatomy of a batch of logits, and plateau and bump of curves."""
+"""What is measured of curves and histories: plateau, bump, and when a class is learned."""
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mli_utils.config import DATASETS, FIELDS, InputError
 
 ALONG = ("alpha", "alpha_weights", "alpha_bias")  # columns that say where on a path or square a row is
 FITTED_ERROR = 0.01  # a run that gets more of its training set wrong than this is no minimizer
-
-
-def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Sums over samples that add up across batches, so that means are sample means, never means of batch means.
-
-    Parameters
-    ----------
-    logits : (stack, samples, classes), float32
-    labels : (samples,) or (stack, samples), integers
-
-    Returns
-    -------
-    dict of `loss` (stack,) float64, the summed cross-entropy in nats; `wrong` (stack, classes) integers, the
-    samples of each class that are misclassified; `predicted` (stack, classes) integers, how often each class
-    is predicted; `logits` (stack, classes) float64, their sums. Of equal largest logits the first class is the
-    prediction.
-    """
-    stack, _, classes = logits.shape
-    labels = labels.expand(logits.shape[:2])
-    by_class = logits.mT.contiguous()  # so reductions over the few classes run along the many samples
-    losses = torch.nn.functional.cross_entropy(by_class, labels, reduction="none")
-    prediction = by_class.max(1).indices
-    offset = classes * torch.arange(stack, device=logits.device).unsqueeze(1)
-
-    def count(of_class, chosen=None):
-        cells = of_class + offset
-        return torch.bincount((cells if chosen is None else cells[chosen]).flatten(), minlength=stack * classes)
-
-    return {
-        "loss": losses.sum(1, dtype=torch.float64),
-        "wrong": count(labels, prediction != labels).view(stack, classes),
-        "predicted": count(prediction).view(stack, classes),
-        "logits": by_class.sum(2, dtype=torch.float64),
-    }
 
 
 def crossing(alphas, values, threshold: float) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from mli_utils import batchnorm, metrics, stacks
+from mli_utils import batchnorm, stacks
 from mli_utils.batchnorm import Statistics
 from mli_utils.config import DATASETS, InputError, RunConfig
 from mli_utils.stacks import Params
@@ -246,6 +246,40 @@ def logits(
     return torch.stack([logits(model, one, batch, statistics) for one, batch in zip(networks, batches, strict=True)])
 
 
+def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Sums over samples that add up across batches, so that means are sample means, never means of batch means.
+
+    Parameters
+    ----------
+    logits : (stack, samples, classes), float32
+    labels : (samples,) or (stack, samples), integers
+
+    Returns
+    -------
+    dict of `loss` (stack,) float64, the summed cross-entropy in nats; `wrong` (stack, classes) integers, the
+    samples of each class that are misclassified; `predicted` (stack, classes) integers, how often each class
+    is predicted; `logits` (stack, classes) float64, their sums. Of equal largest logits the first class is the
+    prediction.
+    """
+    stack, _, classes = logits.shape
+    labels = labels.expand(logits.shape[:2])
+    by_class = logits.mT.contiguous()  # so reductions over the few classes run along the many samples
+    losses = torch.nn.functional.cross_entropy(by_class, labels, reduction="none")
+    prediction = by_class.max(1).indices
+    offset = classes * torch.arange(stack, device=logits.device).unsqueeze(1)
+
+    def count(of_class, chosen=None):
+        cells = of_class + offset
+        return torch.bincount((cells if chosen is None else cells[chosen]).flatten(), minlength=stack * classes)
+
+    return {
+        "loss": losses.sum(1, dtype=torch.float64),
+        "wrong": count(labels, prediction != labels).view(stack, classes),
+        "predicted": count(prediction).view(stack, classes),
+        "logits": by_class.sum(2, dtype=torch.float64),
+    }
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -280,7 +314,7 @@ def evaluate(
         outputs = (logits(model, params, images[part], statistics) for part in parts)
     total = None
     for output, part in zip(outputs, parts, strict=True):
-        sums = metrics.anatomy(output, labels[part])
+        sums = anatomy(output, labels[part])
         total = sums if total is None else {name: total[name] + sums[name] for name in sums}
     loss, mean = (total.pop(name) / len(labels) for name in ("loss", "logits"))
     return {**total, "loss": loss, "mean_logits": mean}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mli_utils as mli
-from mli_utils import metrics
+from mli_utils import metrics, models
 from mli_utils.config import FIELDS, InputError
 
 values = st.lists(st.floats(0, 1), min_size=2, max_size=12)
@@ -80,7 +80,7 @@ def test_learned_at_is_the_first_step_from_which_a_class_stays_learned():
 def test_anatomy_counts_samples_and_sums_losses():
     logits = torch.tensor([[[2.0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 3]], [[0.0, 9, 0]] * 4])
     labels = torch.tensor([0, 0, 0, 2])
-    sums = metrics.anatomy(logits, labels)
+    sums = models.anatomy(logits, labels)
     assert sums["wrong"].tolist() == [[1, 0, 0], [3, 0, 1]]  # of equal logits the first class is predicted
     assert sums["predicted"].tolist() == [[2, 1, 1], [0, 4, 0]]
     assert sums["loss"].dtype == torch.float64

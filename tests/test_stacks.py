@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mli_utils as mli
-from mli_utils import interpolation, metrics, models, stacks
+from mli_utils import interpolation, models, stacks
 
 
 @pytest.fixture(params=["none", "output", "all"])
@@ -52,5 +52,5 @@ def test_curves_have_mean_logits(small_config):
 
 def test_of_equal_logits_the_first_class_is_the_prediction():
     for stack, samples in ((1, 5), (3, 1000)):
-        sums = metrics.anatomy(torch.zeros(stack, samples, 10), torch.arange(samples) % 10)
+        sums = models.anatomy(torch.zeros(stack, samples, 10), torch.arange(samples) % 10)
         assert sums["predicted"][:, 0].tolist() == [samples] * stack
