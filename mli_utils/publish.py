@@ -153,7 +153,8 @@ def _inputs() -> str:
     sources = [path for path in (root / "book").rglob("*") if path.is_file()]
     parts = [sys.version, *contents.lacking()]
     for path in (*sorted(sources), root / "_config.yml", root / "requirements.lock", *sorted(HERE.glob("*.py"))):
-        parts += [str(path.relative_to(root) if path.is_relative_to(root) else path.name), digest(path.read_bytes())]
+        name = path.relative_to(root) if path.is_relative_to(root) else path.name
+        parts += [str(name), digest(path.read_bytes()) if path.exists() else ""]
     return digest("\n".join(parts))
 
 

@@ -98,9 +98,10 @@ def small_book(root: Path, **sections: str) -> Path:
         ("book/_toc.yml", toc),
         ("book/claims.yml", []),
         ("profiles/smoke.yml", {}),
-        ("_config.yml", {"title": "Small", "execute": {"execute_notebooks": "off"}}),
     ):
         (root / name).write_text(yaml.safe_dump(value), encoding="utf-8")
+    shutil.copy(PROJECT / "_config.yml", root)
+    shutil.copytree(PROJECT / "book" / "_static", root / "book" / "_static")
     (root / "book" / "index.md").write_text("# A small book\n", encoding="utf-8")
     (root / "book" / "choices.md").write_text("# Choices\n\nWhat was chosen.\n", encoding="utf-8")
     (root / "book" / "references.bib").write_text("", encoding="utf-8")

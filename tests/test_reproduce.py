@@ -153,7 +153,6 @@ def test_figures_that_a_page_no_longer_has_go_with_its_last_version(project, mon
 
 def test_what_is_rendered_follows_content_whatever_the_times_say(tmp_path, monkeypatch):
     root = small_book(tmp_path / "book", **{"01_plain": notebook("1")})
-    (root / "book" / "_static").mkdir()
     sheet, text = root / "book" / "_static" / "own.css", root / "book" / "choices.md"
     sheet.write_text("p { color: red }")
     assert mli(root, "reproduce", "--profile", "smoke").returncode == 0
