@@ -35,7 +35,7 @@ export MLI_SCHEDULER := $(SCHEDULER)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
-.PHONY: help env data reproduce book pdf serve lab test test-faults bench record clean
+.PHONY: help env data reproduce book pdf serve lab test test-faults test-places bench record clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -89,6 +89,9 @@ test: $(READY)  ## unit tests, notebooks under smoke, strict build, scan of the 
 
 test-faults: $(READY)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
 	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults
+
+test-places: $(READY)  ## reproductions in odd places: paths, locales, users, clocks, other repositories (15 min)
+	@$(RUN) -m pytest -m places
 
 clean:  ## remove everything made here but .venv, data/ and results/
 	rm -rf _build build book/notebooks book/made notebooks/figures

@@ -118,3 +118,32 @@ def test_bad_points_are_refused(alphas, said):
 def test_bad_paths_are_refused(path, said):
     with pytest.raises(InputError, match=said):
         interpolation.schedules(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda ends: ends["layers.0.weight"].mean(1, keepdim=True),
+            "layers.0.weight at the end has the shape (16, 1)",
+        ),
+        (lambda ends: ends["layers.0.weight"][0], "layers.0.weight at the end has the shape (64,); allowed: (16, 64)"),
+        (lambda ends: torch.tensor(0.0), "layers.0.weight at the end has the shape ()"),
+        (lambda ends: None, "parameters at the end do not fit the network: layers.0.weight; its own: layers.0.weight,"),
+    ],
+)
+def test_parameters_that_are_not_the_network_s_are_refused_not_spread(small_config, change, said):
+    model = models.build(small_config)
+    start = models.initialize(model, small_config)
+    end = dict(start)
+    if (changed := change(end)) is None:
+        del end["layers.0.weight"]
+    else:
+        end["layers.0.weight"] = changed
+    with pytest.raises(mli.InputError) as raised:
+        interpolate_parameters(model, start, end, 0.5)
+    assert said in str(raised.value)
+    with pytest.raises(mli.InputError, match="at the start"):
+        interpolate_parameters(model, end, start, [0.25, 0.5])
+    with pytest.raises(mli.InputError, match="at the start do not fit the network: other"):
+        interpolate_parameters(model, {**start, "other": torch.zeros(1)}, start, 0.5)

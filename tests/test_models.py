@@ -2,10 +2,12 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
 import mli_utils as mli
 from mli_utils import models
 from mli_utils.config import InputError
+from mli_utils.models import Group
 
 
 def config(**fields):
@@ -68,3 +70,40 @@ def test_parameters_of_another_network_are_refused():
     model = models.build(config(bias="none"))
     with pytest.raises(InputError, match="layers.3.bias"):
         models.logits(model, dict(models.build(config(bias="output")).named_parameters()), torch.rand(1, 1, 8, 8))
+
+
+class Tied(nn.Module):
+    """Two layers that share their weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+        self.second.weight = self.first.weight
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.Conv1d(1, 2, 3), "no parameter group for Conv1d '0' has weight, bias of Sequential; known layers: Linear,"),
+        (nn.GroupNorm(1, 2), "GroupNorm '0' has weight, bias"),
+        (nn.BatchNorm1d(2), "BatchNorm1d '0' has weight, bias"),
+        (nn.Embedding(3, 2), "Embedding '0' has weight"),
+        (nn.PReLU(), "PReLU '0' has weight"),
+        (nn.LSTM(2, 2), "LSTM '0' has weight_ih_l0"),
+        (nn.MultiheadAttention(4, 2), "MultiheadAttention '0' has in_proj_weight"),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_layers_of_other_kinds_have_no_group_in_silence(layer, said):
+    with pytest.raises(InputError) as raised:
+        models.parameter_groups(nn.Sequential(layer, nn.Linear(2, 2)))
+    assert said in str(raised.value)
+
+
+def test_a_shared_weight_has_one_group_and_a_norm_at_the_end_is_no_output_bias():
+    groups = models.parameter_groups(Tied())
+    assert list(groups) == [name for name, _ in Tied().named_parameters()]
+    assert groups["head.bias"] == Group("output_bias", 3) and groups["second.bias"] == Group("hidden_biases", 2)
+    last = models.parameter_groups(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))
+    assert {group.name for group in last.values()} == {"weights", "hidden_biases", "normalization"}
+    assert models.parameter_groups(nn.Sequential(nn.ReLU())) == {}

@@ -166,6 +166,11 @@ def test_only_the_project_s_own_repository_says_which_commit(tmp_path):
         return ask(code, PYTHONPATH=str(folder), **quiet, **environment)
 
     assert said() == own != other
+    for folder in ("notebooks", "profiles"):
+        (project / folder).mkdir()
+    (project / "notebooks" / "05.ipynb").write_text("")
+    of_page = "from mli_utils import provenance; print(provenance.code('notebooks/05.ipynb', 'profiles/small.yml'))"
+    assert ask(of_page, PYTHONPATH=str(project), MLI_ROOT=None, **quiet) == own + "+" != said()
     assert said(GIT_DIR=str(foreign / ".git"), GIT_WORK_TREE=str(foreign)) == own
     assert said(GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0="core.worktree", GIT_CONFIG_VALUE_0=str(foreign)) == own
     assert said(PATH=str(tmp_path)) == none  # no git
