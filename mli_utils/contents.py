@@ -19,7 +19,7 @@ SPEED = "13_speed"  # the section that reads what `make bench` left
 TOC = "book/_toc.yml"
 
 
-class Loader(yaml.SafeLoader):
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML with the plain scalars of its version 1.2, and Python's `None`.
 
     PyYAML follows version 1.1, where `1e-2` is text, `010` is 8, `1:30` is 90, `no` is false and a date is no text.

@@ -13,6 +13,7 @@ BEGAN = os.getcwd()  # where relative paths of the environment were typed
 PATHS = ("MLI_ROOT", "MLI_DATA_DIR", "MLI_STORE", "MLI_FIGURES", "MLI_USED")
 PACKAGE = Path(__file__).resolve().parent.parent  # the folder that holds the package
 DEVICES = ("auto", "cpu", "cuda")
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # of GPUs that torch calls cuda
 MODES = ("lab", "reproduce", "book")
 FIGURE_MARK = "mli"  # the key of an output's metadata under which the runner finds figures and verdicts
 
@@ -168,9 +169,11 @@ def device() -> str:
     asked = asked_device()
     if asked == "cpu":
         return "cpu"
-    import torch
+    there = False
+    if sys.platform != "linux" or any(map(os.path.exists, DRIVERS)):  # without one torch, slow to load, finds no GPU
+        import torch
 
-    there = torch.cuda.is_available()
+        there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise InputError("DEVICE=cuda, but torch sees no CUDA GPU on this machine; allowed here: auto, cpu")
     return "cuda" if there else "cpu"

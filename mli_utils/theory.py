@@ -6,7 +6,7 @@ The derivations are in the book: sections 03 (weights and biases) and 04 (where 
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -160,6 +160,7 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
     )
 
 
+@lru_cache(maxsize=128)  # a page asks for the same flow in several figures
 def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0.1, final_loss: float = 1e-2) -> Flow:
     """Gradient flow of the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
 
