@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import nbformat
@@ -62,8 +62,8 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     device = provenance.device_name(place)
     failed = []
     workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(execute, job, device, workers): job for job in todo}
+    with _loader(workers) as loader, ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(execute, job, device, workers, loader): job for job in todo}
         try:
             for future in as_completed(futures):
                 name = futures[future].name
@@ -81,11 +81,23 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
         raise type(failed[0])("\n".join(str(error) for error in failed))
 
 
-def execute(job: Job, device: str, workers: int = 1) -> float | None:
+def _loader(workers: int) -> kernels.Loader | nullcontext:
+    """What kernels are forked from, where that is safe."""
+    if sys.platform != "linux":
+        return nullcontext()
+    return kernels.Loader(kernels.environment(settings.root() / "build" / ".kernels") | _threads(workers))
+
+
+def _threads(workers: int) -> dict[str, str]:
+    """The environment by which as many notebooks share the processor's cores."""
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} if workers > 1 else {}
+
+
+def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | None = None) -> float | None:
     """Run one notebook and put its page and figures into the book; return how many seconds it took.
 
     None: another process made the page meanwhile. `device` (its name) is told by the page. The page appears after its
-    figures, whole, and only where the notebook ran to its end.
+    figures, whole, and only where the notebook ran to its end. Its kernel is forked from `loader`, if there is one.
 
     Raises
     ------
@@ -101,7 +113,7 @@ def execute(job: Job, device: str, workers: int = 1) -> float | None:
         fingerprint, began = job.fingerprint(), time.perf_counter()
         stamp = provenance.stamp(device, f"notebooks/{job.source.name}", f"profiles/{job.profile}.yml")
         with _emptied(_folder(job)) as folder:
-            notebook = _run_notebook(job, folder, workers)
+            notebook = _run_notebook(job, folder, workers, loader)
             seconds = time.perf_counter() - began
             used = folder / "used"
             entries = sorted(set(used.read_text(encoding="utf-8").split())) if used.exists() else []
@@ -171,7 +183,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_notebook(job: Job, folder: Path, workers: int) -> nbformat.NotebookNode:
+def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader | None) -> nbformat.NotebookNode:
     """A notebook's executed copy; its figures and the list of what it used are in `folder` then."""
     import papermill
     from jupyter_core.utils import ensure_event_loop
@@ -180,6 +192,7 @@ def _run_notebook(job: Job, folder: Path, workers: int) -> nbformat.NotebookNode
     (folder / "figures").mkdir()
     environment = {
         **kernels.environment(folder),
+        **_threads(workers),
         "MLI_ROOT": str(settings.root()),
         "MLI_PROFILE": job.profile,
         "MLI_SECTION": job.name,
@@ -187,8 +200,6 @@ def _run_notebook(job: Job, folder: Path, workers: int) -> nbformat.NotebookNode
         "MLI_USED": str(folder / "used"),
         "MLI_PROGRESS": "1",
     }
-    if workers > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
     try:
         return papermill.execute_notebook(
             contents.read_notebook(job.name),  # by its path papermill would fill in braces
@@ -198,7 +209,7 @@ def _run_notebook(job: Job, folder: Path, workers: int) -> nbformat.NotebookNode
             stderr_file=_Progress(job.name, alone=workers == 1),
             kernel_name="python3",
             language="python",
-            kernel_manager_class=kernels.manager(environment),
+            kernel_manager_class=kernels.manager(environment, loader),
             resources={"metadata": {"path": str(job.source.parent)}},
             start_timeout=START_TIMEOUT,
             extra_arguments=["--log-level=CRITICAL"],
@@ -209,8 +220,8 @@ def _run_notebook(job: Job, folder: Path, workers: int) -> nbformat.NotebookNode
         if isinstance(error, RuntimeError) and "ernel" not in str(error):
             raise
         raise NotebookFailed(
-            f"{job.name} failed: its kernel died, perhaps for want of memory; finished runs are kept, "
-            "the same command goes on"
+            f"{job.name} failed: its kernel died; unless it said why, perhaps for want of memory; finished runs are "
+            "kept, the same command goes on"
         ) from None
     finally:
         ensure_event_loop().close()  # this thread's, which nbclient leaves open

@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 
 import mli_utils
 from mli_utils import __main__ as command_line
-from mli_utils import contents, figures, jobs, provenance, reproduce, settings, tasks, training
+from mli_utils import contents, figures, jobs, kernels, provenance, reproduce, settings, tasks, training
 from mli_utils.config import InputError
 
 PLAIN = [
@@ -114,6 +114,53 @@ def test_a_notebook_behaves_as_in_jupyterlab_wherever_it_is(tmp_path):
     assert "01_plain" in (site / "index.html").read_text(encoding="utf-8")
     shown = (site / "notebooks" / "01_plain.html").read_text(encoding="utf-8")
     assert shown.count("<img") >= len(PLAIN) and not (site / "notebooks" / "02_other.html").exists()
+
+
+INSIDE = """
+import multiprocessing, os, signal, sys
+print(multiprocessing.get_start_method(), multiprocessing.current_process().name, sys.flags.utf8_mode)
+print(sys.argv[0].rpartition(os.sep)[2], sys.path[0], sorted(sys.modules["__main__"].__dict__)[:3])
+print(signal.getsignal(signal.SIGTERM), os.getpgid(0) == os.getpid() == os.getsid(0), os.environ["MPLBACKEND"])
+print(os.environ["OMP_NUM_THREADS"], __import__("torch").get_num_threads(), sys.stdin.closed, os.environ["OF_JOB"])
+"""
+
+
+def test_a_forked_kernel_and_one_that_is_started_are_alike(tmp_path, monkeypatch):
+    root = small_book(tmp_path / "book", **{"01_plain": notebook(*PLAIN, POOL, INSIDE)})
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OF_JOB", "$HOME")
+    (job,) = jobs.plan("smoke")
+    found = []
+    with kernels.Loader(kernels.environment(tmp_path / "loader")) as loader:
+        for kind in (loader, None):
+            folder = tmp_path / f"run {kind is None}"
+            folder.mkdir()
+            made = reproduce._run_notebook(job, folder, 1, kind)
+            kinds = [kind for cell in made.cells for one in cell.get("outputs", ()) for kind in one.get("data", {})]
+            said = "".join(one.get("text", "") for cell in made.cells for one in cell.get("outputs", ()))
+            found.append((kinds, said))
+    assert found[0] == found[1]
+    assert "image/png" in str(found[0]) and "[0, 1, 4, 9]" in str(found[0]) and "$HOME" in str(found[0])
+
+
+def test_a_kernel_that_dies_is_told_and_the_next_one_starts(tmp_path, monkeypatch):
+    root = small_book(tmp_path / "book", **{"01_plain": notebook("import os; os.kill(os.getpid(), 9)")})
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    (job,) = jobs.plan("smoke")
+    with kernels.Loader(kernels.environment(tmp_path / "loader")) as loader:
+        for _ in range(2):
+            folder = tmp_path / "run"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            with pytest.raises(reproduce.NotebookFailed, match="01_plain failed: its kernel died; unless it said why"):
+                reproduce._run_notebook(job, folder, 1, loader)
+        loader.process.kill()
+        loader.process.wait()
+        shutil.rmtree(folder)
+        folder.mkdir()
+        with pytest.raises(reproduce.NotebookFailed, match="01_plain failed: its kernel died"):
+            reproduce._run_notebook(job, folder, 1, loader)
 
 
 def test_figures_are_the_same_whatever_a_matplotlibrc_says(small_config, shown, tmp_path):
