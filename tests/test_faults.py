@@ -43,10 +43,10 @@ def start(store, notes="/dev/null", said=None, **changes):
 
     What it writes on standard error goes into a file in the folder `said`, else beside the store.
     """
-    kernels.start_loading()
     errors = (said or store.parent) / f"{store.name}.errors-{time.monotonic_ns()}"
     of_process = environment(MLI_STORE=str(store), MLI_ROOT=str(store), **changes)
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(kernels.LOADED))
     process = context.Process(target=faulty_work.work, args=(of_process, str(notes), str(errors)))
     process.start()
     return process, errors
