@@ -35,7 +35,7 @@ export MLI_SCHEDULER := $(SCHEDULER)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
-.PHONY: help env data reproduce book pdf serve lab test test-faults test-places bench record clean
+.PHONY: help env data reproduce book pdf serve lab test test-faults test-places lint bench record clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -92,6 +92,10 @@ test-faults: $(READY)  ## kills, damage, full disks, processes side by side (KIL
 
 test-places: $(READY)  ## reproductions in odd places: paths, locales, users, clocks, other repositories (15 min)
 	@$(RUN) -m pytest -m places
+
+lint: $(READY)  ## ruff on code and notebooks
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
 
 clean:  ## remove everything made here but .venv, data/ and results/
 	rm -rf _build build book/notebooks book/made notebooks/figures
