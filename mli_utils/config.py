@@ -5,7 +5,6 @@ import difflib
 import itertools
 import math
 import numbers
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -230,7 +229,11 @@ def _typed(field: dataclasses.Field, value):
         raise InputError(f"{field.name}={value!r} is not allowed; allowed: {said}")
     if kind is str:
         return value
-    if not abs(value) <= sys.float_info.max:
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        finite = False
+    if not finite:
         raise InputError(f"{field.name}={value!r} is not allowed; allowed: a finite number")
     return int(value) if kind is numbers.Integral else float(value)
 

@@ -10,11 +10,12 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -81,11 +82,17 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
         raise type(failed[0])("\n".join(str(error) for error in failed))
 
 
-def _loader(workers: int) -> kernels.Loader | nullcontext:
-    """What kernels are forked from, where that is safe."""
+@contextmanager
+def _loader(workers: int) -> Iterator[kernels.Loader | None]:
+    """Yield what kernels are forked from, where that is safe."""
     if sys.platform != "linux":
-        return nullcontext()
-    return kernels.Loader(kernels.environment(settings.root() / "build" / ".kernels") | _threads(workers))
+        yield None
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        kernels.Loader(kernels.environment(Path(folder)) | _threads(workers)) as loader,
+    ):
+        yield loader
 
 
 def _threads(workers: int) -> dict[str, str]:

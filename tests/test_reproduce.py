@@ -195,7 +195,8 @@ def test_a_site_that_would_ask_another_host_is_not_shown(tmp_path):
     with (root / "book" / "choices.md").open("a") as file:
         file.write(ELSEWHERE)
     saved = json.loads((root / "notebooks" / "01_plain.ipynb").read_text())
-    state = {"state": {}, "version_major": 2, "version_minor": 0}
+    widget = {"model_module": "@jupyter-widgets/base", "model_name": "LayoutModel", "state": {}}
+    state = {"state": {"a": widget}, "version_major": 2, "version_minor": 0}
     saved["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
     (root / "notebooks" / "01_plain.ipynb").write_text(json.dumps(saved))
     done = mli(root, "reproduce", "--profile", "smoke")
