@@ -1,5 +1,6 @@
-"""pyproject.toml, requirements.lock and environment.yml say the same."""
+"""pyproject.toml, requirements.lock, environment.yml and MANIFEST.in say the same."""
 
+import subprocess
 import tomllib
 
 import pytest
@@ -57,3 +58,15 @@ def test_conda_gets_the_same_versions_through_pip(locked, project):
     assert {requirement.name for requirement in named} == ASKED_FOR
     pins = {pin.name: pin.specifier for pin in locked}
     assert all(requirement.specifier == pins[requirement.name] for requirement in named)
+
+
+def test_the_source_distribution_holds_what_a_checkout_holds():
+    manifest = lines((PROJECT / "MANIFEST.in").read_text(encoding="utf-8"))
+    grafted = tuple(f"{line.split()[1]}/" for line in manifest if line.startswith("graft "))
+    included = {name for line in manifest if line.startswith("include ") for name in line.split()[1:]}
+    tracked = subprocess.run(["git", "-C", PROJECT, "ls-files"], capture_output=True, encoding="utf-8").stdout.split()
+    if not tracked:
+        pytest.skip("no checkout")
+    own = ("mli_utils/", "pyproject.toml", "MANIFEST.in", ".git", ".pre-commit")  # in it anyway, or of a repository
+    left_out = [name for name in tracked if not name.startswith((*grafted, *own)) and name not in included]
+    assert not left_out

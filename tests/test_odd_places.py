@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -103,15 +104,21 @@ def test_a_locale_of_one_byte_a_letter(tmp_path, plain):
     check(root, reproduce(root, LC_ALL="de_DE.ISO-8859-1", LOCPATH=str(name.parent)), plain)
 
 
-def test_a_user_without_a_name_or_a_home(tmp_path, plain):
-    root = unpack(tmp_path / "project")
-    before = ()
-    if os.getuid() == 0 and shutil.which("setpriv"):
-        for path in [tmp_path, *tmp_path.rglob("*")]:
+NOBODY = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
+
+
+def test_a_user_without_a_name_or_a_home(plain):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        os.chmod(folder, 0o755)
+        root = unpack(Path(folder) / "project")
+        before = NOBODY if shutil.which("setpriv") and os.getuid() == 0 else ()
+        if before and subprocess.run([*before, sys.executable, "-c", ""], capture_output=True).returncode:
+            before = ()  # that user cannot reach this Python; a home that nobody may enter is the other half
+        for path in [root, *root.rglob("*")] if before else ():
             os.chown(path, 12345, 12345, follow_symlinks=False)
-        before = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
-    done = reproduce(root, *before, HOME=None, USER=None, LOGNAME=None, XDG_CACHE_HOME=None)
-    check(root, done, plain)
+        home = None if before else "/nonexistent"
+        done = reproduce(root, *before, HOME=home, USER=None, LOGNAME=None, XDG_CACHE_HOME=None)
+        check(root, done, plain)
 
 
 def test_a_long_folder_for_temporary_files(tmp_path, plain):
