@@ -59,6 +59,7 @@ def test_every_section_becomes_a_page(reproduced, monkeypatch):
             assert len(alt) > 40 and "/" not in alt
             assert "Profile smoke" in figure and figure.count('class="reference download') == 4
         assert "stderr" not in rendered and "Traceback" not in rendered
+        assert "BSD-3-Clause" in rendered and "CC BY 4.0" in rendered
 
 
 def test_unchanged_notebooks_do_not_run_again(project):
