@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mli_utils import claims, contents, settings
+from mli_utils import claims, contents, provenance, settings
 from mli_utils.config import FIELDS, InputError, choose, grid
 from mli_utils.store import canonical
 
@@ -47,7 +47,7 @@ class Job:
         hashed = hashlib.sha256()
         for path in (self.source, *package, settings.root() / "requirements.lock"):
             hashed.update(path.read_bytes() if path.exists() else b"")
-        asked = [self.profile, self.parameters, settings.mode(), settings.asked_device(), sys.version]
+        asked = [self.profile, self.parameters, settings.mode(), settings.asked_device(), provenance.installed()]
         if self.name == contents.SPEED:
             for path in (settings.bench_file(), settings.bench_record()):
                 hashed.update(path.read_bytes() if path.exists() else b"-")

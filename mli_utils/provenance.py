@@ -4,6 +4,7 @@ import functools
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,6 +12,12 @@ from pathlib import Path
 
 import mli_utils
 from mli_utils import settings
+
+# Other versions of these make other pages.
+MAKERS = (
+    *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "plotly"),
+    *("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "sphinxcontrib-bibtex", "sphinx-mathjax-offline"),
+)
 
 
 @functools.cache
@@ -96,6 +103,12 @@ def now() -> str:
 @functools.cache
 def _libraries() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
+
+
+@functools.cache
+def installed() -> dict[str, str]:
+    """The version of every library that pages and the site are made with, by name, and of Python."""
+    return {name: version(name) for name in MAKERS} | {"python": sys.version}
 
 
 def version(distribution: str) -> str:

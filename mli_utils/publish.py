@@ -151,7 +151,7 @@ def _inputs() -> str:
     """The hash of all that a site is made from: content decides what is rendered again, and no clock."""
     root = settings.root()
     sources = [path for path in (root / "book").rglob("*") if path.is_file()]
-    parts = [sys.version, *contents.lacking()]
+    parts = [canonical(provenance.installed()), *contents.lacking()]
     for path in (*sorted(sources), root / "_config.yml", root / "requirements.lock", *sorted(HERE.glob("*.py"))):
         name = path.relative_to(root) if path.is_relative_to(root) else path.name
         parts += [str(name), digest(path.read_bytes()) if path.exists() else ""]

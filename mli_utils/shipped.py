@@ -42,8 +42,8 @@ def lay_out(folder: Path) -> None:
         raise InputError("the package sphinx-mathjax-offline is not installed by pip; the book ships its files")
     for file in files:
         if file.name == "tex-chtml.js" or file.suffix == ".woff":
-            _copy_once(file.locate(), folder / "_static/mathjax" / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
-    _copy_once(plotly_script(), folder / SCRIPT)
+            _copy(file.locate(), folder / "_static/mathjax" / Path(*file.parts[file.parts.index("mathjax") + 1 :]))
+    _copy(plotly_script(), folder / SCRIPT)
 
 
 def trim(site: Path) -> None:
@@ -138,6 +138,7 @@ class _Page(html.parser.HTMLParser):
             self.asked += re.findall(r"(?:https?|wss?)://[\w.-]+[^\s\"'`<>()\\]*", text)
 
 
-def _copy_once(source: Path, target: Path) -> None:
-    if not target.exists():
-        write_atomically(target, source.read_bytes())
+def _copy(source: Path, target: Path) -> None:
+    data = source.read_bytes()
+    if not target.exists() or target.read_bytes() != data:  # that of another version, say
+        write_atomically(target, data)

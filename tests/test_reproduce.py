@@ -14,7 +14,7 @@ import yaml
 from conftest import PROJECT, mli, notebook, small_book
 
 from mli_utils import __main__ as command_line
-from mli_utils import claims, contents, jobs, publish, reproduce, shipped
+from mli_utils import claims, contents, jobs, provenance, publish, reproduce, shipped
 from mli_utils.config import InputError, MLIError
 
 
@@ -101,6 +101,23 @@ def test_a_page_is_made_again_where_it_is_not_what_its_run_left(project, monkeyp
     (figures / "bias-ablation-curves.svg").write_bytes(b"wrong")
     with pytest.raises(MLIError, match="page of 05_bias_ablation or one of its figures was changed after it was made"):
         publish.record(jobs.plan("smoke"))
+
+
+def test_another_version_of_a_library_makes_pages_and_site_again(project, monkeypatch):
+    monkeypatch.setenv("MLI_ROOT", str(project))
+    monkeypatch.setenv("MLI_MODE", "reproduce")
+    monkeypatch.setenv("MLI_DEVICE", "cpu")
+    assert all(job.is_done() for job in jobs.plan("smoke"))
+    before = publish._inputs()
+    for name in ("matplotlib", "myst-nb"):
+        with monkeypatch.context() as other:
+            now = {**provenance.installed(), name: "99"}
+            other.setattr(provenance, "installed", lambda now=now: now)
+            assert not any(job.is_done() for job in jobs.plan("smoke")) and publish._inputs() != before
+    script = project / "build" / "site" / "plotly" / "plotly.min.js"
+    script.write_text("of another version")
+    shipped.lay_out(project / "build" / "site")
+    assert script.stat().st_size > 1e6
 
 
 FOREIGN = {  # what a notebook may do to take another's output, and whose it is
