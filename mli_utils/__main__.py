@@ -1,8 +1,6 @@
 """The command line that the Makefile calls: `python -m mli_utils COMMAND`."""
 
 import argparse
-import functools
-import http.server
 import os
 import signal
 import sys
@@ -109,19 +107,19 @@ def make_data(asked: argparse.Namespace) -> None:
 def show_lab(asked: argparse.Namespace) -> None:
     """Become JupyterLab on this checkout's notebooks, with this checkout's package, whatever else is installed."""
     notebooks = settings.project() / "notebooks"
-    there = [str(settings.PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ |= {"PYTHONPATH": os.pathsep.join(there), "MLI_ROOT": str(settings.root())}
+    os.environ |= {"PYTHONPATH": settings.python_path(), "MLI_ROOT": str(settings.root())}
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(notebooks)])
 
 
 def serve(asked: argparse.Namespace) -> None:
+    from mli_utils import browser
+
     site = settings.root() / "_build" / "html"
     if not (site / "index.html").exists():
         raise InputError(f"{site} is not there; 'make book' renders it")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
     try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", asked.port), handler)
+        server = browser.server(site, asked.port)
     except (OSError, OverflowError) as error:
         said = getattr(error, "strerror", None) or error
         raise InputError(f"PORT={asked.port} cannot be had ({said}); allowed: a free port, such as PORT=8001") from None

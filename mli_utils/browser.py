@@ -30,21 +30,31 @@ def chromium() -> str:
     return found
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says nothing of what it is asked."""
+
+    def log_message(self, *_):
+        pass
+
+
+def server(
+    folder: Path, port: int = 0, handler: type = http.server.SimpleHTTPRequestHandler
+) -> http.server.ThreadingHTTPServer:
+    """A server of a folder on a port of this machine, a free one where it is 0; it does not run yet."""
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(handler, directory=str(folder)))
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A folder behind an address of this machine, which ends with a slash."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    running = server(folder, handler=Quiet)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{running.server_port}/"
     finally:
-        server.shutdown()
-        server.server_close()
+        running.shutdown()
+        running.server_close()
 
 
 def pdf() -> Path:

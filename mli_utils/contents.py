@@ -81,7 +81,7 @@ def read_notebook(section: str):
     Raises
     ------
     InputError
-        It is not there, or no notebook; the message names the file, and the line where it ends to be one.
+        It is not there, or no notebook; the message names the file, and the line at which it ceases to be one.
     """
     import nbformat
 
@@ -160,15 +160,15 @@ def seal(notebook: dict) -> str:
     return digest(json.dumps({**notebook, "metadata": {**notebook["metadata"], "mli": about}}, sort_keys=True))
 
 
-def intact(section: str) -> bool:
-    """Whether a section has a page, and it and its files are what the runner left, byte for byte."""
+def intact(section: str) -> dict:
+    """`about` of a page that is, with its files, what the runner left, byte for byte; empty of any other."""
     try:
         notebook = json.loads(page(section).read_bytes())
         made = notebook["metadata"]["mli"]
         files = {name: digest((figures_folder() / name).read_bytes()) for name in made["files"]}
-        return made["seal"] == seal(notebook) and files == made["files"]
+        return made if made["seal"] == seal(notebook) and files == made["files"] else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        return {}
 
 
 def figures_folder() -> Path:

@@ -142,10 +142,7 @@ def interpolate_parameters(
 
 def _check_fit(model: nn.Module, side: str, params: Params) -> None:
     """Raise where the parameters at one end of a path are not the model's."""
-    own = dict(model.named_parameters())
-    if params.keys() != own.keys():
-        wrong = ", ".join(sorted(params.keys() ^ own.keys()))
-        raise InputError(f"parameters at the {side} do not fit the network: {wrong}; its own: {', '.join(own)}")
+    own = models.own_parameters(model, params, f" at the {side}")
     for name, value in params.items():
         if value.shape != own[name].shape:
             there, allowed = tuple(value.shape), tuple(own[name].shape)

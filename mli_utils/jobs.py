@@ -60,7 +60,8 @@ class Job:
 
     def is_done(self) -> bool:
         """Whether the page and its figures are what a run left, and nothing that they depend on has changed."""
-        return contents.intact(self.name) and contents.about(self.name)["fingerprint"] == self.fingerprint()
+        made = contents.intact(self.name)
+        return bool(made) and made["fingerprint"] == self.fingerprint()
 
 
 def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[Job]:

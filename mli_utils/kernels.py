@@ -51,7 +51,7 @@ def environment(folder: Path) -> dict[str, str]:
         "MATPLOTLIBRC": str(empty),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as ipykernel has it where nothing is set
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger, which nobody attaches
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.PACKAGE), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": settings.python_path(),
         "PYTHONUTF8": "1",
     }
 

@@ -214,6 +214,15 @@ def device_of(params: Params) -> torch.device:
     return next(iter(params.values())).device
 
 
+def own_parameters(model: nn.Module, params: Params, where: str = "") -> dict[str, nn.Parameter]:
+    """The network's own parameters by name; InputError where `params` (at `where`, for the message) has other names."""
+    own = dict(model.named_parameters())
+    if params.keys() != own.keys():
+        wrong = ", ".join(sorted(params.keys() ^ own.keys()))
+        raise InputError(f"parameters{where} do not fit the network: {wrong}; its own: {', '.join(own)}")
+    return own
+
+
 def logits(
     model: nn.Module, params: Params, images: torch.Tensor, statistics: Statistics | None = None
 ) -> torch.Tensor:
@@ -229,10 +238,7 @@ def logits(
     InputError
         Names in `params` that are not the network's own, or some of its own missing.
     """
-    own = dict(model.named_parameters())
-    if params.keys() != own.keys():
-        wrong = ", ".join(sorted(params.keys() ^ own.keys()))
-        raise InputError(f"parameters do not fit the network: {wrong}; its own: {', '.join(own)}")
+    own = own_parameters(model, params)
     if takes_stacks(model):
         return functional_call(model, params, (images,))
     first = next(iter(own))

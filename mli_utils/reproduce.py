@@ -143,7 +143,7 @@ def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | No
 
 
 def _put_in_book(job: Job, notebook: nbformat.NotebookNode, figures: Path) -> None:
-    """Put a page and its figures where the book is rendered from; those of its last version that it no longer has go.
+    """Put a page and its figures into the book, and remove those figures that only its last version had.
 
     Raises
     ------

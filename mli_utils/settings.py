@@ -42,6 +42,11 @@ def resolve_paths() -> None:
             os.environ[name] = str(path)
 
 
+def python_path() -> str:
+    """`PYTHONPATH` for a process that is to use this package, whatever else is installed."""
+    return os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
+
+
 def is_project(folder: Path) -> bool:
     """Whether a folder holds the sources of the book."""
     return (folder / "notebooks").is_dir() and (folder / "profiles").is_dir()
