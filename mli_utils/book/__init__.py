@@ -1,0 +1,1 @@
+"""Runs notebooks, renders the site, keeps the record; the command line."""

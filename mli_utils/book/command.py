@@ -1,0 +1,190 @@
+"""The command line that the Makefile calls: `python -m mli_utils COMMAND`."""
+
+import argparse
+import functools
+import http.server
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from mli_utils.book import jobs, record, runner, site
+from mli_utils.claims import ledger, sources
+from mli_utils.core.config import InputError, MLIError
+from mli_utils.runs import settings
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message):
+        raise InputError(f"{message}; 'python -m mli_utils --help' shows what is allowed")
+
+
+def parser() -> Parser:
+    top = Parser(prog="python -m mli_utils", description="Reproduce the paper and render the book.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, said, default in (
+        ("reproduce", "run every notebook afresh into its own store, then render the book", "small"),
+        ("book", "run every notebook from the record, training nothing, then render the book", "the best record"),
+        ("record", "write what the pages of a profile were made from into results/", "small"),
+    ):
+        command = commands.add_parser(name, help=said, description=said)
+        command.add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")
+        command.add_argument("--section", default="", help="the number or name of one notebook")
+        if name != "record":
+            command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
+            command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
+    commands.add_parser("data", help="download and check every image set")
+    commands.add_parser("lab", help="edit the notebooks in JupyterLab")
+    serve = commands.add_parser("serve", help="show the rendered book at an address of this machine")
+    serve.add_argument("--port", type=int, default=8000)
+    commands.add_parser("pdf", help="the rendered book as one file, through Chromium")
+    return top
+
+
+def make_book(asked: argparse.Namespace) -> None:
+    settings.project()
+    os.environ["MLI_MODE"] = asked.command
+    if settings.asked_device() == "cuda":
+        settings.device()  # a missing GPU is said before anything runs
+    profile = asked.profile or settings.asked_profile()
+    if not profile:
+        profile = record.best_record() if asked.command == "book" else settings.profile()
+    planned = jobs.plan(profile, asked.section, asked.changes)
+    if asked.command == "reproduce" and (address := settings.scheduler()):
+        _check_cluster(address)
+    began = time.monotonic()
+    try:
+        runner.run(planned, asked.jobs)
+        found = ledger.write(profile)
+        print(_rendered(asked.section))
+    except KeyboardInterrupt as error:
+        raise type(error)(f"kept under {settings.root()}: {runner.kept(profile)}") from None
+    minutes, seconds = divmod(round(time.monotonic() - began), 60)
+    print(f"{minutes} min {seconds} s")
+    if asked.command == "reproduce":
+        print(f"\n{ledger.report(profile, found)}")
+
+
+def _rendered(section: str) -> str:
+    """Render the book, and say where it is."""
+    first = site.render()
+    lacking = sources.lacking()
+    if not lacking:
+        return f"the book: {first}"
+    page = first if not section else first.parent / "notebooks" / f"{jobs.named(section)}.html"
+    return f"the page: {page}; no page yet for {', '.join(lacking)}: 'make reproduce' makes the whole book"
+
+
+def _check_cluster(address: str) -> None:
+    """Say what is wrong with a cluster before anything runs."""
+    from mli_utils.runs import cluster
+
+    with cluster.connected(address):
+        pass
+
+
+def make_record(asked: argparse.Namespace) -> None:
+    print(f"the record: {record.write(jobs.plan(asked.profile or settings.profile(), asked.section))}")
+
+
+def make_pdf(asked: argparse.Namespace) -> None:
+    settings.project()
+    print(f"the book on paper: {site.pdf()}")
+
+
+def make_data(asked: argparse.Namespace) -> None:
+    from mli_utils.runs import images
+
+    for name in images.DOWNLOADED:
+        print(f"{name}: {images.fetch(name)}")
+
+
+def show_lab(asked: argparse.Namespace) -> None:
+    """Become JupyterLab on this checkout's notebooks, with this checkout's package, whatever else is installed."""
+    notebooks = settings.project() / "notebooks"
+    os.environ |= {"PYTHONPATH": settings.python_path(), "MLI_ROOT": str(settings.root())}
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(notebooks)])
+
+
+def serve(asked: argparse.Namespace) -> None:
+    folder = settings.root() / "_build" / "html"
+    if not (folder / "index.html").exists():
+        raise InputError(f"{folder} is not there; 'make book' renders it")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", asked.port), handler)
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"PORT={asked.port} cannot be had ({said}); allowed: a free port, such as PORT=8001") from None
+    with server:
+        print(f"the book: http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does, with an exit status of its own."""
+
+
+def _have_home() -> None:
+    """Give a user who has no home, or none to write into, one among what is built: libraries keep caches there."""
+    home = Path(os.path.expanduser("~"))
+    if not (home.is_absolute() and os.access(home, os.W_OK)):
+        home = settings.root() / "build" / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER")):
+        os.environ["LOGNAME"] = str(os.getuid())  # libraries ask for a name
+
+
+def _terminate(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Terminated
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 0, 1 for a failure, 2 for input that is not allowed.
+
+    130 and 143 where it was ended by Ctrl-C or SIGTERM.
+    """
+    commands = {
+        "reproduce": make_book,
+        "book": make_book,
+        "record": make_record,
+        "data": make_data,
+        "pdf": make_pdf,
+        "lab": show_lab,
+        "serve": serve,
+    }
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal cannot show costs a question mark
+            stream.reconfigure(errors="replace")
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        asked = parser().parse_args(arguments)
+        settings.resolve_paths()
+        _have_home()
+        commands[asked.command](asked)
+    except MLIError as error:
+        print(f"mli: {error}", file=sys.stderr)
+        return error.exit_status
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"mli: {error.filename}: {error.strerror}; what was there is kept", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        what = "terminated" if isinstance(error, Terminated) else "interrupted"
+        said = f"; {error}" if str(error) else ""
+        print(f"mli: {what}{said}; the same command goes on from there", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""Which notebooks are to run, with which parameters, and whether they must: everything is checked before any runs."""
+
+import ast
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mli_utils.claims import ledger, sources, statements
+from mli_utils.core.config import FIELDS, InputError, choose, finite, grid
+from mli_utils.runs import provenance, settings
+from mli_utils.runs.store import canonical
+
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a name",
+    list: "a list",
+    bool: "true or false",
+    dict: "a mapping",
+}
+NETWORKS = "networks"  # the parameter that holds the fields of the networks of a page
+UNKNOWN = object()  # the default of a parameter that only its notebook can work out
+OPTIONAL = ("n_train",)  # None: all of it; of a depth pages need the number
+PLAIN = (abs, dict, float, int, len, list, max, min, range, round, sorted, sum, tuple)  # in expressions of defaults
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook to run: its name without suffix, the profile, and the parameters that differ from its defaults.
+
+    `networks` has the defaults of the parameters that its cell keeps together as `networks = dict(…)`.
+    """
+
+    name: str
+    profile: str
+    parameters: dict
+    networks: dict
+
+    @property
+    def source(self) -> Path:
+        return sources.source(self.name)
+
+    @property
+    def page(self) -> Path:
+        """Where the executed notebook goes, for the book to render."""
+        return sources.page(self.name)
+
+    def injected(self) -> dict:
+        """What papermill puts into the notebook: each changed parameter, those of networks within their dict."""
+        apart = {name: value for name, value in self.parameters.items() if name not in self.networks}
+        changed = {name: value for name, value in self.parameters.items() if name in self.networks}
+        return {**apart, **({NETWORKS: {**self.networks, **changed}} if changed else {})}
+
+    def fingerprint(self) -> str:
+        """The hash of all that a page depends on; the ledger depends on every claim, and on what pages measured.
+
+        Of the package a page depends on what computes and draws, on its own section's module and on `book.pages`.
+        """
+        package = Path(__file__).parent.parent
+        code = [path for folder in ("core", "runs", "figures", "claims") for path in (package / folder).glob("*.py")]
+        code += [package / "sections" / f"{self.name.partition('_')[2]}.py", package / "book" / "pages.py"]
+        measured = [settings.bench_file(), settings.bench_record()] if self.name == sources.SPEED else []
+        hashed = hashlib.sha256()
+        for path in (self.source, *sorted(code), settings.root() / "requirements.lock", *measured):
+            hashed.update(path.read_bytes() if path.exists() else b"-")
+        asked = [self.profile, self.parameters, settings.mode(), settings.asked_device(), provenance.installed()]
+        if self.name == sources.LEDGER:
+            asked += [repr(statements.load()), ledger.measured(self.profile)]
+        else:
+            asked.append(repr(statements.of_section(self.name)))
+        hashed.update(canonical(asked).encode())
+        return hashed.hexdigest()
+
+    def is_done(self) -> bool:
+        """Whether the page and its figures are what a run left, and nothing that they depend on has changed."""
+        made = sources.intact(self.name)
+        return bool(made) and made["fingerprint"] == self.fingerprint()
+
+
+def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[Job]:
+    """The notebooks to run, checked: profile, section, parameter names and values.
+
+    Parameters
+    ----------
+    profile : the name of a file in `profiles/`
+    section : the number or name of one notebook, which runs with the ledger of claims; empty: all of them
+    changes : `name=value` parameters put on top of the profile's, the value as in YAML
+
+    Raises
+    ------
+    InputError
+        Anything unknown or of the wrong kind, claims too, with what is known. Nothing has been written then.
+    """
+    root = settings.project()
+    settings.check()
+    statements.load()
+    choose("profile", profile, sorted(path.stem for path in (root / "profiles").glob("*.yml")))
+    file = f"profiles/{profile}.yml"
+    given = sources.read_yaml(file) or {}
+    names = sources.sections()
+    if not isinstance(given, dict):
+        raise InputError(f"{file} should map sections to parameters; known sections: {', '.join(names)}")
+    for name in given:
+        choose(f"section in {file}:", name, names)
+        if not isinstance(given[name] or {}, dict):
+            raise InputError(f"{file}: {name} should map parameters to values, not be {given[name]!r}")
+    chosen = names
+    if section:
+        chosen = [name for name in names if name in (named(section), sources.LEDGER)]
+    extra = dict(_change(change) for change in changes)
+    jobs = []
+    known_anywhere = set()
+    for name in chosen:
+        notebook = sources.read_notebook(name)
+        _check_syntax(name, notebook)
+        known, networks = _known_parameters(notebook)
+        limits = notebook.metadata.get("limits", {})
+        known_anywhere |= known.keys()
+        parameters = {}
+        for parameter, value in (given.get(name) or {}).items():
+            choose(f"parameter of {name} in {file}:", parameter, known)
+            said = f"{file}: {name}: {parameter}"
+            parameters[parameter] = _fitting(said, parameter, value, known[parameter], limits.get(parameter, {}))
+        for parameter in known.keys() & extra.keys():
+            value, default = extra[parameter], known[parameter]
+            said = f"{name}: {parameter}"
+            parameters[parameter] = _fitting(said, parameter, value, default, limits.get(parameter, {}))
+        _check_fields(name, {**known, **parameters})
+        jobs.append(Job(name, profile, parameters, networks))
+    for parameter in extra:
+        choose("parameter", parameter, sorted(known_anywhere))
+    return jobs
+
+
+def named(section: str) -> str:
+    """The name of a section that is asked for by its number or name.
+
+    Raises
+    ------
+    InputError
+        There is no such section.
+    """
+    names = sources.sections()
+    numbers = {name.split("_")[0]: name for name in names}
+    return choose("section", numbers.get(section.zfill(2), section), names)
+
+
+def _change(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, as in seeds=3")
+    try:
+        return name, sources.parse_yaml(value)
+    except ValueError:
+        raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, the value as in YAML") from None
+
+
+def _check_syntax(section: str, notebook) -> None:
+    """Raise where a cell is no Python, nor IPython's commands within Python."""
+
+    def parse(text: str) -> SyntaxError | None:
+        try:
+            compile(text, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        except SyntaxError as error:
+            return error
+        return None
+
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type != "code" or not (error := parse(cell.source)):
+            continue
+        from IPython.core.inputtransformer2 import TransformerManager  # takes a second to load
+
+        try:
+            plain = TransformerManager().transform_cell(cell.source)
+        except SyntaxError:
+            plain = cell.source
+        if parse(plain):
+            line = (cell.source.splitlines() or [""])[(error.lineno or 1) - 1].strip()
+            raise InputError(f"notebooks/{section}.ipynb, cell {number}, line {error.lineno}: {error.msg}: {line}")
+
+
+def _known_parameters(notebook) -> tuple[dict[str, object], dict[str, object]]:
+    """The defaults of a notebook's parameters, by name, and those among them that `networks = dict(…)` holds.
+
+    `UNKNOWN` where a default is no plain expression.
+    """
+    cell = next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
+    known: dict[str, object] = {}
+    for line in ast.parse(cell.source).body if cell else []:
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+            known[line.targets[0].id] = _default(ast.unparse(line.value), known)
+    networks = known.pop(NETWORKS, {})
+    networks = {name: _listed(value) for name, value in networks.items()} if isinstance(networks, dict) else {}
+    return {**known, **networks}, networks
+
+
+def _listed(value):
+    """A range or a tuple as a list."""
+    return list(value) if isinstance(value, (range, tuple)) else value
+
+
+def _default(text: str, known: Mapping) -> object:
+    """The value of a default: a literal, or an expression of literals, the parameters before it and `PLAIN`."""
+    names = {function.__name__: function for function in PLAIN}
+    try:
+        value = eval(text, {"__builtins__": names}, dict(known))  # the notebook's own words, run by its kernel anyway
+    except Exception:
+        return UNKNOWN
+    value = _listed(value)
+    return value if value is None or type(value) in KINDS else UNKNOWN
+
+
+def _fitting(said: str, name: str, value, default, limits: Mapping):
+    """`value` as a parameter of the default's kind, within the limits that its notebook sets.
+
+    One value is a list of one where a list is wanted, a whole number is a number, and 1e3 a whole number.
+
+    Parameters
+    ----------
+    said : where the parameter is and its name, for messages
+    limits : `least`, of a number (1 of a whole one, above 0 of any other); `among`, the values that a list may hold;
+        `needs`, those that it must; from the notebook's metadata, under `limits`
+    """
+    if default is UNKNOWN or default is None or (value is None and name in OPTIONAL):
+        return value
+    if isinstance(default, list):
+        given = value if isinstance(value, list) else [value]
+        kinds = {type(item) for item in default}
+        one = default[0] if len(kinds) == 1 else UNKNOWN
+        if default and not given:
+            raise InputError(f"{said}={value!r} is not allowed; allowed: a list of at least one, such as {default!r}")
+        given = [_fitting(said, name, item, one, {**limits, "needs": []}) for item in given]
+        for item in given:
+            choose(f"value in {said}:", item, limits.get("among", [item]))
+        if lacking := [item for item in limits.get("needs", []) if item not in given]:
+            needed = ", ".join(map(str, lacking))
+            raise InputError(f"{said}={value!r} is not allowed; allowed: with {needed}, which the page compares")
+        return given
+    if type(default) is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not type(default) and (type(value), type(default)) != (int, float):
+        kind = KINDS[type(default)]
+        raise InputError(f"{said}={value!r} is not allowed; allowed: {kind}, such as {default!r}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in FIELDS:
+        least = limits.get("least", 1 if isinstance(default, int) else None)
+        if not finite(value) or (value <= 0 if least is None else value < least):
+            allowed = "above 0" if least is None else f"{least} or more"
+            raise InputError(f"{said}={value!r} is not allowed; allowed: {allowed}")
+    return value
+
+
+def _check_fields(name: str, parameters: dict) -> None:
+    """Raise where a page's parameters make a `RunConfig` that is not allowed.
+
+    A parameter named like a field is its value, a list of such its values one after the other; a dict is a set of
+    fields that the page changes together.
+    """
+    parameters = {name: value for name, value in parameters.items() if value is not UNKNOWN}
+    single = {field: parameters[field] for field in FIELDS if field in parameters}
+    lists = {field: single.pop(field) for field in list(single) if isinstance(single[field], list)}
+    together = [value for value in parameters.values() if isinstance(value, dict)]
+    for changes in ({}, *({field: values} for field, values in lists.items()), *together):
+        try:
+            grid(**{**single, **changes})
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error

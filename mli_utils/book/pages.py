@@ -1,0 +1,222 @@
+"""Executed notebooks become pages, and pages are made from data: the status of every page, how to cite."""
+
+import json
+import re
+from collections.abc import Mapping
+
+import nbformat
+
+from mli_utils.claims import sources
+from mli_utils.core.config import InputError, MLIError
+from mli_utils.runs import provenance, settings
+from mli_utils.runs.store import Store, write_atomically
+
+MADE = "made"  # the folder of `book/` for pages made from data, ignored by git
+# A `{glue:figure}` directive: its fence, the figure's name, options, caption.
+FIGURE = re.compile(r"^(:{3,}|`{3,})\{glue:figure\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
+SHORTEST_ALT = 40  # characters
+
+
+class NotebookFailed(MLIError):
+    """A notebook did not run to its end, or cannot be a page; the message names the section and the cell."""
+
+
+def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
+    """Make an executed notebook a page: figures where the prose names them, parameters folded, no noise.
+
+    A line under the page's beginning says what made it. `about` goes into the page's metadata, with the names of its
+    figures and what it measured of its claims.
+
+    Raises
+    ------
+    NotebookFailed
+        A cell that shows an error; a figure without a caption, without alt text, or named but not shown.
+    """
+    figures: dict[str, str] = {}  # what stands below each
+    claimed: list[dict] = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        tags = cell.metadata.setdefault("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags):
+            tags.append("hide-input")
+        cell.metadata["mystnb"] = {"code_prompt_show": _prompt(cell), "code_prompt_hide": "Hide it"}
+        if any(output.output_type == "error" for output in cell.outputs):
+            raise NotebookFailed(f"{name}: a cell shows an error:\n\n{cell.source}")
+        kept = []
+        for output in cell.outputs:
+            mark = output.get("metadata", {}).get(settings.FIGURE_MARK, {})
+            claimed += mark.get("claims", ())
+            if "figure" in mark:
+                figures[mark["figure"]] = mark["below"]
+                output.data = {f"{settings.GLUED}{kind}": data for kind, data in output.data.items()}
+                output.metadata["scrapbook"] = {"name": mark["figure"], "mime_prefix": settings.GLUED}
+            if "left out" not in mark and not (output.output_type == "stream" and output.name == "stderr"):
+                kept.append(output)
+        cell.outputs = kept
+    named = set()
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for figure in FIGURE.finditer(cell.source):
+                named.add(_check_figure(name, figure, figures))
+            cell.source = FIGURE.sub(lambda figure: _with_below(figure, figures), cell.source)
+    if lacking := figures.keys() - named:
+        raise NotebookFailed(f"{name}: no {{glue:figure}} with a caption for {', '.join(sorted(lacking))}")
+    notebook.metadata["papermill"] = {
+        **notebook.metadata.papermill,
+        "input_path": f"notebooks/{name}.ipynb",
+        "output_path": f"book/notebooks/{name}.ipynb",
+    }
+    notebook.metadata["mli"] = {**about, "figures": list(figures), "claims": claimed}
+    line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
+    first = next((place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
+    notebook.cells.insert(first + 1, line)
+    notebook.metadata["mli"]["seal"] = sources.seal(json.loads(nbformat.writes(notebook)))
+
+
+def _check_figure(section: str, figure: re.Match, shown: Mapping) -> str:
+    """The name of the figure that a directive is about; NotebookFailed where something about it lacks."""
+    name, options, caption = figure[2], figure[3], figure[4]
+    alt = re.search(r"^:alt: *(.*)$", options, re.M)
+    for fault, said in (
+        (name not in shown, "mli.show has not shown it"),
+        (f":name: {name}\n" not in options, f"the option :name: {name}"),
+        (not alt or len(alt[1]) <= SHORTEST_ALT, f"alt text of more than {SHORTEST_ALT} characters"),
+        (not caption.strip(), "a caption"),
+    ):
+        if fault:
+            raise NotebookFailed(f"{section}: the figure {name} cannot be numbered; it lacks: {said}")
+    return name
+
+
+def _with_below(figure: re.Match, below: Mapping[str, str]) -> str:
+    fence, name, options, caption = figure.groups()
+    return f"{fence}{{glue:figure}} {name}\n{options}{caption.rstrip()}\n\n{below[name]}\n{fence}"
+
+
+def _prompt(cell: nbformat.NotebookNode) -> str:
+    """What a folded cell holds."""
+    if "parameters" in cell.metadata.tags:
+        return "Parameters, as the notebook has them"
+    if "injected-parameters" in cell.metadata.tags:
+        return "Parameters that this profile changes"
+    marked = any(settings.FIGURE_MARK in output.get("metadata", {}) for output in cell.outputs)
+    if any("scrapbook" in output.get("metadata", {}) for output in cell.outputs):
+        return "Code of the numbers in the text"
+    return "Code of the figure" if marked else "Code"
+
+
+def origin(about: dict) -> str:
+    """One line of Markdown: the profile of a page, and when, where and by which code its numbers were computed."""
+    store = Store.default(about["profile"], about["mode"])
+    entries = [entry for entry in about["used"] if entry.startswith("runs/")]
+    made = [store.read(entry)["provenance"] for entry in entries] or [about]
+    devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
+    if entries:
+        where = f"from the record: {len(entries)}" if about["mode"] == "book" else f"computed afresh: {len(entries)}"
+        what = f", {where} {'network' if len(entries) == 1 else 'networks'}, trained"
+    else:
+        what = "; no network is trained here; computed"
+    return f"*Profile `{about['profile']}`{what} {provenance.days(made)} on {devices}, code {codes}.*"
+
+
+def write() -> None:
+    """Write the pages of `book/made` that the table of contents names; those that would be the same are left alone.
+
+    Raises
+    ------
+    InputError
+        A page of that folder that nothing makes.
+    """
+    makers = {"status": status, "citation": citation}
+    for entry in sources.files():
+        folder, _, name = entry.rpartition("/")
+        if folder != MADE:
+            continue
+        if name not in makers:
+            raise InputError(f"book/_toc.yml: {entry} is made by nothing; known: {', '.join(makers)}")
+        path, text = settings.root() / "book" / MADE / f"{name}.md", makers[name]()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text.encode())
+
+
+def status() -> str:
+    """When, how long, where and from which record every page was made, and with which parameters, in MyST Markdown."""
+    pages = {name: about for name in sources.sections() if (about := sources.about(name))}
+    profile = ", ".join(sorted({about["profile"] for about in pages.values()}))
+    record = sources.recorded(profile)
+
+    def of(name: str) -> str:
+        return ", ".join(sorted({about[name] for about in pages.values()}))
+
+    afresh = [f"{{doc}}`/notebooks/{name}`" for name, about in pages.items() if about["mode"] != "book"]
+    source = "computed afresh" if len(afresh) == len(pages) else "read from the record, `results/`, and nothing trained"
+    mixed = f", but for {', '.join(afresh)}, computed afresh" if 0 < len(afresh) < len(pages) else ""
+    lines = [
+        "(status)=",
+        "# Status",
+        "",
+        f"Profile `{profile}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, with "
+        f"Python {of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; one "
+        f"after the other they took {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a "
+        "commit says that files differed from it.",
+        "",
+        "| page | run (UTC) | took | code | record made | took then | code then |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, about in pages.items():
+        then = record.get(name) if about["mode"] == "book" else None
+        cells = [f"{{doc}}`/notebooks/{name}`", _when(about), _seconds(about["seconds"]), f"`{about['code']}`"]
+        cells += [_when(then), _seconds(then["work"]), f"`{then['code']}`"] if then else ["–"] * 3
+        lines.append(f"| {' | '.join(cells)} |")
+    machines = sorted({then["device"] for then in record.values()}) if record else []
+    if machines and any(about["mode"] == "book" for about in pages.values()):
+        lines += [
+            "",
+            f"The record's pages were run on {', '.join(machines)}. *Took then* counts the training of their networks; "
+            "where and when that was stands below each figure.",
+        ]
+    lines += ["", "## Parameters that differ from the default", ""]
+    for name, about in pages.items():
+        changed = [f"`{key}` = `{_short(value)}`" for key, value in about["parameters"].items()]
+        lines.append(f"{{doc}}`/notebooks/{name}`\n: {', '.join(changed) or 'none'}\n")
+    return "\n".join(lines)
+
+
+def citation() -> str:
+    """How to cite the book and the paper, from `CITATION.cff` and `book/references.bib`, in MyST Markdown."""
+    cff = sources.read_yaml("CITATION.cff")
+    authors = " and ".join(f"{{{author['name']}}}" for author in cff["authors"])
+    fields = {
+        "title": f"{{{cff['title']}}}",
+        "author": authors,
+        "version": cff["version"],
+        "year": str(cff["date-released"])[:4],
+        "url": cff.get("repository-code", ""),
+    }
+    entry = "\n".join(f"  {name:<7} = {{{value}}}," for name, value in fields.items() if value)
+    works = (settings.root() / "book" / "references.bib").read_text(encoding="utf-8")
+    paper = re.search(r"^@\w+\{wang2023,.*?^\}", works, re.M | re.S)[0]
+    return (
+        "(citation)=\n# How to cite\n\n"
+        f"{cff['message']} `CITATION.cff` in the repository says the same to machines.\n\n"
+        f"```bibtex\n@software{{mli_utils,\n{entry}\n}}\n```\n\n"
+        f"The paper itself, {{cite:t}}`wang2023`:\n\n```bibtex\n{paper}\n```\n\n"
+        "A number is best cited with the line of provenance below its figure; {ref}`status` has the code's version.\n"
+    )
+
+
+def _when(about: dict) -> str:
+    return about["date"][:16].replace("T", " ")
+
+
+def _seconds(number: float) -> str:
+    minutes, seconds = divmod(round(number), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _short(value) -> str:
+    """A parameter in one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_short(item)}" for key, item in value.items())
+    return str(value)

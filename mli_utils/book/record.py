@@ -1,0 +1,122 @@
+"""What a profile's pages were made from becomes its committed record."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mli_utils.book.jobs import Job
+from mli_utils.claims import ledger, sources
+from mli_utils.core.config import MLIError
+from mli_utils.runs import record as tables
+from mli_utils.runs import settings
+from mli_utils.runs.store import Store, on_disk
+
+RECORDS = ("paper", "medium", "small")  # the best first
+LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # of what a page says of itself
+
+
+def best_record() -> str:
+    """The profile of the fullest record that has every section: paper, medium or small.
+
+    Raises
+    ------
+    MLIError
+        None of them has.
+    """
+    wanted = sources.sections()
+    lacking = {}
+    for profile in RECORDS:
+        there = sources.recorded(profile)
+        lacking[profile] = [name for name in wanted if name not in there]
+        if not lacking[profile]:
+            return profile
+    said = "; ".join(f"{profile} lacks {', '.join(names)}" for profile, names in lacking.items() if names != wanted)
+    raise MLIError(
+        f"no record in results/ has every section ({said or 'there is none'}); 'make reproduce' and 'make record' make "
+        "one, PROFILE= renders the book from one of your choice"
+    )
+
+
+def write(jobs: Sequence[Job]) -> Path:
+    """Write what pages of a profile were made from, and what they claim, into its record; return its folder.
+
+    Of other sections the record keeps what it has. The figures that the README shows go with it, and the benchmarks
+    beside it where this machine has run all that are there.
+
+    Parameters
+    ----------
+    jobs : those of some sections under one profile
+
+    Raises
+    ------
+    MLIError
+        A page is missing, was made under another profile or with other parameters, or was changed afterwards.
+    """
+    profile = jobs[0].profile
+    pages = {job.name: _page(job) for job in jobs}
+    store, target = Store.default(profile, "reproduce"), settings.record_dir(profile)
+    before, rows = tables.Record(target), {}
+    for name, row in before.entries().items():
+        if sections := sorted(set(row["sections"]) - pages.keys()):
+            rows[name] = {**row, "sections": sections}
+    for section, about in pages.items():
+        for name in about["used"]:
+            if name in rows:
+                rows[name]["sections"] = sorted({*rows[name]["sections"], section})
+            elif entry := store.entry(name):
+                rows[name] = tables.row(entry["key"], entry["body"], [section])
+            else:
+                raise MLIError(f"{name}, which {section} used, is not in the store; 'make reproduce' makes it again")
+    about = {**sources.recorded(profile), **{name: _kept(page) for name, page in pages.items()}}
+    files = {
+        "about.json": _json({name: about[name] for name in sources.sections() if name in about}),
+        "claims.json": ledger.json_text(ledger.entries(profile, pages)).encode(),
+    }
+    shown = (settings.root() / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", shown):
+        files[f"figures/{name}"] = (sources.figures_folder() / name).read_bytes()
+    for path in sources.figures_folder().glob("neighbours*.csv"):  # section 11's table, and what its columns hold
+        files[path.name] = path.read_bytes()
+    target.parent.mkdir(exist_ok=True)
+    with on_disk("write", target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
+        fresh = Path(folder) / profile
+        tables.write(fresh, rows, files)
+        record_benchmarks()
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(fresh, target)
+    return target
+
+
+def _page(job: Job) -> dict:
+    """What the page of a job says of itself, where it is what the job would make."""
+    made = sources.about(job.name)
+    how = f"'make reproduce PROFILE={job.profile}' makes it"
+    if made.get("profile") != job.profile or made["parameters"] != job.parameters:
+        raise MLIError(f"no page of {job.name} under profile {job.profile}; {how}")
+    if not sources.intact(job.name):
+        raise MLIError(f"the page of {job.name} or one of its figures was changed after it was made; {how} again")
+    return made
+
+
+def _kept(about: dict) -> dict:
+    return {key: value for key, value in about.items() if key not in LEFT_OUT}
+
+
+def _json(value) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def record_benchmarks() -> None:
+    """Put what `make bench` measured in place of the benchmarks on record, unless it lacks some that are there."""
+    own, recorded = settings.bench_file(), settings.bench_record()
+    measured, there = ({row["name"] for row in _rows(path)} for path in (own, recorded))
+    if measured and measured >= there:
+        shutil.copyfile(own, recorded)
+
+
+def _rows(path: Path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -1,0 +1,260 @@
+"""Pages become a site that asks no other host for anything, and one file for paper."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bs4 import BeautifulSoup, Tag
+
+from mli_utils.book import kernels, pages
+from mli_utils.claims import sources
+from mli_utils.core.config import InputError, MLIError
+from mli_utils.figures.moving import SCRIPT, plotly_script
+from mli_utils.runs import provenance, settings
+from mli_utils.runs.store import canonical, digest, locked, on_disk, write_atomically
+
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no `python -m`
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PRINTING = 300  # seconds, at most
+
+# Attributes by which an element makes a browser fetch something; an `a` and a `form` wait for a reader.
+FETCHING = ("src", "href", "xlink:href", "srcset", "imagesrcset", "data", "poster", "background", "manifest")
+WAITING = ("a", "area", "form")
+RELATIONS = {"canonical", "alternate", "author", "license", "next", "prev", "search", "index", "help"}  # not fetched
+ADDRESS = re.compile(r"""(?:https?:|wss?:)?//[^\s"'`<>()\\,]+""", re.I)
+IN_STYLE = re.compile(r"""(?:@import\s+|url\(\s*)["']?\s*((?:https?:)?//[^"')\s]+)""", re.I)
+IN_SCRIPT = re.compile(r"(?:https?|wss?)://[\w.-]+[^\s\"'`<>()\\]*")  # a page's own script names none, whatever for
+
+
+class BookFailed(MLIError):
+    """Jupyter Book did not render the book without warnings."""
+
+
+def render() -> Path:
+    """Render the book, strictly; return its first page. Nothing is done where the site is what its sources give.
+
+    Where sections have no page yet, the others are rendered by themselves, as a preview that begins with the first of
+    them: not strictly, since they refer to what is not there.
+
+    Raises
+    ------
+    BookFailed
+        No page at all, a warning of Sphinx (a broken reference, equation or link), or a page that would make a browser
+        ask another host.
+    """
+    with locked(settings.lock_file("site")):
+        site = settings.root() / "_build" / "html"
+        pages.write()
+        key, note = _inputs(), settings.root() / "build" / "site.json"
+        if note.exists() and note.read_text(encoding="utf-8") == _note(key, site):
+            return site / "index.html"
+        with build("html") as fresh:
+            _trim(fresh)
+            if asked := other_hosts(fresh):
+                raise BookFailed("the book is not shown: " + "; ".join(asked))
+            _put_in_place(fresh, site)
+        write_atomically(note, _note(key, site).encode())
+        return site / "index.html"
+
+
+def _inputs() -> str:
+    """The hash of all that a site is made from: content decides what is rendered again, and no clock."""
+    root, here = settings.root(), Path(__file__).parent
+    found = sorted(path for path in (root / "book").rglob("*") if path.is_file())
+    parts = [canonical(provenance.installed()), *sources.lacking()]
+    for path in (*found, root / "_config.yml", root / "requirements.lock", *sorted(here.parent.rglob("*.py"))):
+        parts += [path.name, digest(path.read_bytes()) if path.exists() else ""]
+    return digest("\n".join(parts))
+
+
+def _note(key: str, site: Path) -> str:
+    """What is kept of a site that was made: the hashes of its sources and of its files."""
+    files = {str(path.relative_to(site)): digest(path.read_bytes()) for path in site.rglob("*") if path.is_file()}
+    return json.dumps({"sources": key, "site": digest(canonical(files))})
+
+
+@contextmanager
+def build(builder: str) -> Iterator[Path]:
+    """Build the site afresh in a folder that goes on exit, and yield it.
+
+    Sphinx would go by the times of files to see which pages have changed, and those of copies and archives lie.
+
+    Parameters
+    ----------
+    builder : `html`: a page a section, warnings are errors where no section is missing; `singlehtml`: all in one
+    """
+    root = settings.root()
+    lacking = sources.lacking()
+    (root / "build").mkdir(exist_ok=True)
+    for left in (root / "build").glob("book-*"):  # what was killed left it
+        shutil.rmtree(left, ignore_errors=True)
+    with on_disk("write into", root / "build"), tempfile.TemporaryDirectory(dir=root / "build", prefix="book-") as name:
+        stage = Path(name)
+        _lay_out(root / "build" / "site")
+        how = ["--builder", "custom", "--custom-builder", builder]
+        if builder == "html":
+            how = ["--toc", _preview(stage / "toc.yml")] if lacking else ["-W", "-n", "--keep-going"]
+        command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book", "--path-output", str(stage), *how]
+        environment = {**os.environ, **kernels.environment(stage)}
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+        )
+        output = done.stdout + done.stderr
+        if done.returncode:
+            if full := re.search(r"No space left on device|Read-only file system|Disk quota exceeded", output):
+                raise BookFailed(f"the book is not rendered: {full[0]}; the last one is kept, the same command goes on")
+            lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
+            raise BookFailed("Jupyter Book is strict here and found:\n" + "\n".join(lines or output.splitlines()[-40:]))
+        yield stage / "_build" / builder
+
+
+def check_pages() -> None:
+    """Raise BookFailed where a section of the table of contents has no page yet."""
+    if lacking := sources.lacking():
+        raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
+
+
+def _preview(toc: Path) -> str:
+    """Write a table of contents of the pages that are there; return its path."""
+    lacking = {f"notebooks/{name}" for name in sources.lacking()}
+    there = [entry for entry in sources.files()[1:] if entry not in lacking]
+    first = next((entry for entry in there if entry.startswith("notebooks/")), None)
+    if not first:
+        check_pages()
+    chapters = [{"file": entry} for entry in there if entry != first]
+    toc.write_text(json.dumps({"format": "jb-book", "root": first, "chapters": chapters}), encoding="utf-8")
+    return str(toc)
+
+
+def _lay_out(folder: Path) -> None:
+    """Put the scripts that pages load into `folder`, which Sphinx copies into the site: of MathJax 2 of 24 MB.
+
+    Raises
+    ------
+    InputError
+        MathJax is not installed in a way that tells its files.
+    """
+    try:
+        files = metadata.files("sphinx-mathjax-offline")
+    except metadata.PackageNotFoundError:
+        files = None
+    if not files:
+        raise InputError("the package sphinx-mathjax-offline is not installed by pip; the book ships its files")
+    wanted = {folder / SCRIPT: plotly_script()}
+    for file in files:
+        if file.name == "tex-chtml.js" or file.suffix == ".woff":
+            inside = Path(*file.parts[file.parts.index("mathjax") + 1 :])
+            wanted[folder / "_static/mathjax" / inside] = Path(str(file.locate()))
+    for target, source in wanted.items():
+        if not target.exists() or target.read_bytes() != source.read_bytes():  # that of another version, say
+            write_atomically(target, source.read_bytes())
+
+
+def _trim(site: Path) -> None:
+    """Take out of a site what none of its pages uses: source maps, pages of an earlier table of contents; and the
+    outputs in the notebooks for download, which the pages show."""
+    kept = {f"{entry}.html" for entry in sources.files()} | {"genindex.html", "search.html", "index.html"}
+    for path in site.rglob("*.html"):
+        if str(path.relative_to(site)) not in kept and "_static" not in path.parts:
+            path.unlink()
+    for path in site.rglob("*.map"):
+        path.unlink()
+    for path in (site / "_sources" / "notebooks").glob("*.ipynb"):
+        if sources.source(path.stem).exists():
+            path.write_bytes(sources.source(path.stem).read_bytes())
+
+
+def _put_in_place(fresh: Path, site: Path) -> None:
+    """Move a whole site to where readers look for it; the one before is there until then."""
+    going = site.with_name("html.going")
+    shutil.rmtree(going, ignore_errors=True)
+    site.parent.mkdir(exist_ok=True)
+    if site.exists():
+        os.replace(site, going)
+    os.replace(fresh, site)
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def other_hosts(site: Path) -> list[str]:
+    """Every page and style sheet that would make a browser ask another host, and that host, in words."""
+    found = []
+    for path in sorted(site.rglob("*")):
+        name = path.relative_to(site).as_posix()
+        if path.suffix == ".html" and not name.startswith("_static/"):
+            asked = _asked(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".css":
+            asked = IN_STYLE.findall(path.read_text(encoding="utf-8"))
+        else:
+            continue
+        hosts = sorted({urlsplit(address.strip()).netloc or address for address in asked})
+        found += [f"{name} would load something from {host}" for host in hosts]
+    return found
+
+
+def _asked(page: str) -> list[str]:
+    """The addresses on other hosts that a page makes a browser fetch."""
+    asked = []
+    for element in BeautifulSoup(page, "html.parser", multi_valued_attributes=None).find_all(True):
+        asked += IN_STYLE.findall(element.get("style", "")) + _fetched(element)
+        if element.name == "style":
+            asked += IN_STYLE.findall(element.get_text())
+        elif element.name == "script":
+            kind = element.get("type", "")
+            if kind in ("", "module") or "javascript" in kind:  # others hold data
+                asked += IN_SCRIPT.findall(element.get_text())
+        elif element.name == "iframe" and element.get("srcdoc"):
+            asked += _asked(element["srcdoc"])
+        elif element.name == "meta" and element.get("http-equiv", "").lower() == "refresh":
+            asked += ADDRESS.findall(element.get("content", ""))
+    return asked
+
+
+def _fetched(element: Tag) -> list[str]:
+    """The addresses on other hosts in the attributes of an element that is fetched with its page."""
+    relations = set(element.get("rel", "").lower().split())
+    if element.name in WAITING or (element.name == "link" and relations and relations <= RELATIONS):
+        return []
+    parts = []
+    for name in FETCHING:
+        value = element.get(name, "")
+        parts += [part.split()[0] for part in value.split(",") if part.strip()] if "srcset" in name else [value]
+    return [part.strip() for part in parts if ADDRESS.match(part.strip())]
+
+
+def pdf() -> Path:
+    """Print the rendered pages into `_build/book.pdf`, and return where it is.
+
+    Raises
+    ------
+    InputError
+        No Chromium.
+    BookFailed
+        Pages that have not been made yet, or a Chromium that does not print.
+    """
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if not program:
+        raise InputError(f"no Chromium here ({', '.join(CHROMIUM)}); install one (Debian: apt-get install chromium)")
+    check_pages()
+    made = settings.root() / "_build" / "book.pdf"
+    made.parent.mkdir(exist_ok=True)
+    with build("singlehtml") as folder:
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+        command += ["--allow-file-access-from-files", "--virtual-time-budget=30000", f"--print-to-pdf={made}"]
+        try:
+            done = subprocess.run(
+                [*command, (folder / "index.html").as_uri()], capture_output=True, encoding="utf-8", timeout=PRINTING
+            )
+        except subprocess.TimeoutExpired:
+            raise BookFailed(f"Chromium did not print the book within {PRINTING} seconds") from None
+    if done.returncode or not made.exists():
+        raise BookFailed(f"Chromium did not print the book: {done.stderr.strip()[-300:]}")
+    return made

@@ -1,0 +1,1 @@
+"""What the book claims, what was found, the ledger."""

@@ -1,0 +1,212 @@
+"""The book's sources: its table of contents, notebooks and pages, the works it cites."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from mli_utils.core.config import InputError
+from mli_utils.runs import settings
+from mli_utils.runs.record import Record
+from mli_utils.runs.store import digest
+
+LEDGER = "12_claims"  # the section that reads all others' pages
+SPEED = "13_speed"  # the section that reads what `make bench` left
+TOC = "book/_toc.yml"
+
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML with the plain scalars of its version 1.2, and Python's `None`.
+
+    PyYAML follows version 1.1, where `1e-2` is text, `010` is 8, `1:30` is 90, `no` is false and a date is no text.
+    """
+
+    yaml_implicit_resolvers = {}
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value]
+        if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|None|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9][0-9_]*", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def parse_yaml(text: str):
+    """What YAML holds, as `Loader` reads it.
+
+    Raises
+    ------
+    ValueError
+        It is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def read_yaml(name: str):
+    """What a YAML file holds, named from the project's top folder.
+
+    Raises
+    ------
+    InputError
+        It is not there, or no YAML.
+    """
+    try:
+        return parse_yaml((settings.root() / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{name} is not there; the book needs it") from None
+    except ValueError as error:  # also bytes that are no text
+        raise InputError(f"{name} is no YAML: {error}") from error
+
+
+def read_notebook(section: str):
+    """The source of a section, as nbformat's newest version has it.
+
+    Raises
+    ------
+    InputError
+        It is not there, or no notebook; the message names the file, and the line at which it ceases to be one.
+    """
+    import nbformat
+
+    path = source(section)
+    where = f"notebooks/{path.name}"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = nbformat.reads(text, as_version=4)
+        nbformat.validate(found)
+    except FileNotFoundError:
+        raise InputError(f"{where} is not there; book/_toc.yml names it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is no notebook: {error}") from None
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        raise InputError(f"{where} is no notebook{_why_not(text, error)}") from None
+    return found
+
+
+def _why_not(text: str, error: Exception) -> str:
+    """Where a text ceases to be a notebook, in words."""
+    marks = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"(<{7}|>{7}|={7})( |$)", line)]
+    if marks:
+        return f": line {marks[0]} is the mark of a merge that was not resolved"
+    try:
+        json.loads(text)
+    except ValueError as bad:
+        return f": {bad}"
+    return f": {str(error).splitlines()[0]}" if str(error) else ""
+
+
+def files() -> list[str]:
+    """Every page of the book without suffix, as its table of contents names it.
+
+    Raises
+    ------
+    InputError
+        The table of contents is no mapping of Jupyter Book's kind.
+    """
+    contents = read_yaml(TOC)
+    if not isinstance(contents, dict) or not isinstance(contents.get("root"), str):
+        raise InputError(f"{TOC} should be a table of contents of Jupyter Book, with root and parts or chapters")
+    return _entries(contents)
+
+
+def sections() -> list[str]:
+    """The notebooks of the table of contents, in its order, without suffix."""
+    return [Path(entry).name for entry in files() if entry.startswith("notebooks/")]
+
+
+def lacking() -> list[str]:
+    """The sections that have no page yet."""
+    return [section for section in sections() if not page(section).exists()]
+
+
+def source(section: str) -> Path:
+    """The notebook of a section."""
+    return settings.root() / "notebooks" / f"{section}.ipynb"
+
+
+def page(section: str) -> Path:
+    """Where a section's executed notebook goes, for the book to render."""
+    return settings.root() / "book" / "notebooks" / f"{section}.ipynb"
+
+
+def about(section: str) -> dict:
+    """What the runner wrote into a section's page; empty where there is no page."""
+    try:
+        return json.loads(page(section).read_bytes())["metadata"]["mli"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def seal(notebook: dict) -> str:
+    """The hash of a page's whole content, but for what `about` keeps of it under `seal`."""
+    about = {name: value for name, value in notebook["metadata"]["mli"].items() if name != "seal"}
+    return digest(json.dumps({**notebook, "metadata": {**notebook["metadata"], "mli": about}}, sort_keys=True))
+
+
+def intact(section: str) -> dict:
+    """`about` of a page that is, with its files, what the runner left, byte for byte; empty of any other."""
+    try:
+        notebook = json.loads(page(section).read_bytes())
+        made = notebook["metadata"]["mli"]
+        files = {name: digest((figures_folder() / name).read_bytes()) for name in made["files"]}
+        return made if made["seal"] == seal(notebook) and files == made["files"] else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def figures_folder() -> Path:
+    """Where the figures of all sections are, for the book to render."""
+    return settings.root() / "book" / "notebooks" / "figures"
+
+
+def recorded(profile: str) -> dict[str, dict]:
+    """What the record of a profile says of each section's page: its figures, seconds and what made it."""
+    return Record(settings.record_dir(profile)).json("about.json") or {}
+
+
+def figures(section: str) -> list[str]:
+    """The names of the figures in a section's notebook, as its prose has them."""
+    try:
+        cells = json.loads(source(section).read_bytes())["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    except (OSError, ValueError, KeyError, TypeError):  # `read_notebook` says what is wrong
+        return []
+    return [name for text in texts for name in re.findall(r"^[:`]{3,}\{glue:figure\} *(\S+)", text, re.M)]
+
+
+def owners(but: str) -> dict[str, str]:
+    """The section that each figure and each file beside figures belongs to, by name; those of `but` are left out."""
+    found = {}
+    for section in sections():
+        if section != but:
+            made = about(section)
+            found |= dict.fromkeys([*figures(section), *made.get("figures", ()), *made.get("files", ())], section)
+    return found
+
+
+def citations() -> list[str]:
+    """The keys of the works in `book/references.bib`."""
+    works = (settings.root() / "book" / "references.bib").read_text(encoding="utf-8")
+    return re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", works, re.M)
+
+
+def _entries(contents) -> list[str]:
+    """Every file of a table of contents, in order."""
+    if isinstance(contents, list):
+        return [entry for item in contents for entry in _entries(item)]
+    own = [contents[key] for key in ("root", "file") if key in contents]
+    return own + [e for key in ("parts", "chapters", "sections") for e in _entries(contents.get(key, []))]

@@ -1,0 +1,97 @@
+"""Loss and error along paths and over squares of networks between θ(0) and θ(T)."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from mli_utils.core.data import ImageSet
+from mli_utils.core.evaluation import evaluate, has_batch_norm, plain_float32, statistics_of
+from mli_utils.core.networks import Line, Network, Statistics, first_product
+from mli_utils.core.parameters import Params, device_of, mix, parameter_groups
+from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_parameters, schedules
+
+DIGITS = 6  # of mean logits
+
+# What batch norm normalises by at α: the training set's statistics at θ(α); those at θ(0) and θ(T), mixed as the
+# weights are; those at θ(T).
+STATISTICS = ("recomputed", "interpolated", "frozen")
+
+
+def curve(
+    model: Network, start: Params, end: Params, alphas, path, images: ImageSet, statistics: str = "recomputed"
+) -> dict[str, np.ndarray]:
+    """Loss, errors and mean logits at every α, over all of `images`: `evaluation.evaluate`'s dict as NumPy arrays.
+
+    Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`).
+    """
+    points, of_weights = alpha_grid(alphas), SCHEDULES[schedules(path)["weights"]]
+    normalised_by = None
+    if statistics != "recomputed" and has_batch_norm(model):
+        pixels = images.images.to(device_of(start))
+        at_start, at_end = (statistics_of(model, ends, pixels) for ends in (start, end))
+        shares = points if statistics == "interpolated" else np.ones_like(points)
+
+        def normalised_by(some: np.ndarray) -> Statistics:
+            return {name: mix(at_start[name], at_end[name], shares[some].item()) for name in at_end}
+
+    def at(some: np.ndarray) -> tuple[Params, np.ndarray]:
+        return interpolate_parameters(model, start, end, points[some], path), of_weights(points[some], 1)
+
+    return evaluate_points(model, (start, end), at, len(points), images, normalised_by)
+
+
+def square(model: Network, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
+    """Loss, errors and mean logits where weights are at one α and biases at another, over all of `images`.
+
+    Returns
+    -------
+    `evaluation.evaluate`'s dict as NumPy arrays over all pairs (α_weights, α_bias), the latter varying fastest
+    """
+    points = alpha_grid(alphas)
+    of_weights, of_biases = np.stack(np.meshgrid(points, points, indexing="ij")).reshape(2, -1)
+    groups = parameter_groups(model)
+
+    def at(some: np.ndarray) -> tuple[Params, np.ndarray]:
+        shares = {name: (of_weights if group.name == "weights" else of_biases)[some] for name, group in groups.items()}
+        return {name: mix(start[name], end[name], share) for name, share in shares.items()}, of_weights[some]
+
+    return evaluate_points(model, (start, end), at, len(of_weights), images)
+
+
+def chunks(number: int, model: Network, device: torch.device) -> list[np.ndarray]:
+    """The numbers of the points of a curve, in parts that are evaluated together."""
+    return np.array_split(np.arange(number), math.ceil(number / model.points_at_once(device)))
+
+
+def evaluate_points(
+    model: Network,
+    ends: tuple[Params, Params],
+    at: Callable[[np.ndarray], tuple[Params, np.ndarray]],
+    number: int,
+    images: ImageSet,
+    normalised_by: Callable[[np.ndarray], Statistics] | None = None,
+) -> dict[str, np.ndarray]:
+    """`evaluation.evaluate` at `number` points between two ends, as NumPy arrays.
+
+    The first layer of an `FCN` sees the same images at every point, and its weights lie on a line: its outputs at the
+    two ends give those between.
+
+    Parameters
+    ----------
+    at : of the numbers of some points, returns their stacked parameters and the shares of θ(T) in their first weights
+    normalised_by : of the number of a point, what batch norm normalises by there; None: the statistics of `images`
+    """
+    device = device_of(ends[0])
+    pixels, labels = images.images.to(device), images.labels.to(device)
+    parts = []
+    with plain_float32():
+        products = [first_product(side, pixels) for side in ends] if model.dense else []
+        for some in chunks(number, model, device):
+            params, share = at(some)
+            line = Line(*products, torch.tensor(share, dtype=pixels.dtype, device=device)) if products else None
+            statistics = normalised_by(some) if normalised_by else None
+            parts.append(evaluate(model, params, pixels, labels, statistics, line))
+    found = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    return {**found, "mean_logits": np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"))(found["mean_logits"])}

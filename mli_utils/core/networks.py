@@ -1,0 +1,316 @@
+"""Networks, how each is evaluated, and their initialization.
+
+`Network.logits` also takes stacked parameters: with a leading dimension `stack` on every parameter, one call evaluates
+many networks (other seeds, or other points on a path), those with `stacked` through batched products.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from mli_utils.core.config import DATASETS, RunConfig
+from mli_utils.core.parameters import Params, own_parameters, parameter_groups, unstack
+
+Statistics = dict[str, torch.Tensor]  # means and variances of every batch norm, named as the network's buffers
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the first layer makes of all images at the two ends of a line, which gives what it makes of them between.
+
+    start, end : (samples, units), products of the images and the first weights at θ(0) and θ(T)
+    share : (stack,), how much of θ(T) there is in each network's first weights
+    """
+
+    start: torch.Tensor
+    end: torch.Tensor
+    share: torch.Tensor
+
+    def at(self, samples: slice, out: torch.Tensor) -> None:
+        """Leave the products of these images in `out` (stack, samples, units)."""
+        torch.lerp(self.start[samples], self.end[samples], self.share.view(-1, 1, 1), out=out)
+
+
+class Network(nn.Module):
+    """A module that takes images (…, channels, height, width), and what its evaluation needs to know of it."""
+
+    memory_format = torch.contiguous_format  # in which it computes
+    stacked = False  # whether it computes stacked parameters at once; others are computed one after the other
+    dense = False  # whether it is nothing but linear layers and ReLUs, `FCN`
+    samples_at_once = 250  # of an evaluation; a constant, so that results do not depend on the stack
+
+    def points_at_once(self, device: torch.device) -> int:
+        """How many points of a curve are evaluated together."""
+        return 8 if self.stacked else 1
+
+    def lay_out(self, value: torch.Tensor) -> torch.Tensor:
+        """Images or weights in the order in memory that the network computes in."""
+        return value.contiguous(memory_format=self.memory_format) if value.ndim == 4 else value
+
+    def logits(self, params: Params, images: torch.Tensor, statistics: Statistics | None = None) -> torch.Tensor:
+        """Logits at `params`: (samples, classes), or (stack, samples, classes) at stacked parameters.
+
+        Parameters
+        ----------
+        images : (samples, channels, height, width); at stacked parameters also (stack, samples, …), a batch a network
+        statistics : what batch norm normalises by; None: the batch's own
+
+        Raises
+        ------
+        InputError
+            Names in `params` that are not the network's own, or some of its own missing.
+        """
+        own = own_parameters(self, params)
+        if self.stacked:
+            return functional_call(self, params, (images,))
+        first = next(iter(own))
+        if params[first].ndim == own[first].ndim:
+            self.train(statistics is None)
+            return functional_call(self, {**params, **(statistics or {})}, (self.lay_out(images),))
+        # One network after the other. One convolution in groups takes from 0.86 to 1.08 times as long, by the
+        # processor (`make bench BENCH=train_conv`), and its last bits would depend on the group's other networks.
+        networks = unstack(params)
+        batches = images if images.ndim == 5 else [images] * len(networks)
+        return torch.stack([self.logits(one, batch, statistics) for one, batch in zip(networks, batches, strict=True)])
+
+    def outputs(
+        self, params: Params, images: torch.Tensor, parts: list[slice], statistics: Statistics | None, line: Line | None
+    ) -> Iterator[torch.Tensor]:
+        """Logits (stack, samples, classes) of all images, part by part, each valid until the next is asked for."""
+        for part in parts:
+            yield self.logits(params, images[part], statistics)
+
+
+class StackedLinear(nn.Linear):
+    """`nn.Linear` whose weight (stack, out, in) and bias (stack, out) may carry a leading stack dimension."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.weight.ndim == 2:
+            return super().forward(inputs)
+        inputs = inputs.expand(len(self.weight), *inputs.shape[-2:])
+        if self.bias is None:
+            return torch.bmm(inputs, self.weight.mT)
+        return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.mT)
+
+
+class Scratch:
+    """Memory by name, as large as it was ever asked for; new memory for every product would take a third longer."""
+
+    def __init__(self):
+        self.memory = {}
+
+    def __call__(self, name, like: torch.Tensor, *shape: int) -> torch.Tensor:
+        """A tensor of this shape, of the kind of `like`; it holds what the last user of the name left in it."""
+        size = math.prod(shape)
+        if name not in self.memory or len(self.memory[name]) < size:
+            self.memory[name] = like.new_empty(size)
+        return self.memory[name][:size].view(shape)
+
+
+class FCN(Network):
+    """A fully-connected ReLU network of `depth` weight layers.
+
+    Without biases, or with an output bias of zero, the logits are homogeneous in the parameters:
+    z(cθ) = c^depth z(θ) for c ≥ 0.
+    """
+
+    stacked, dense = True, True
+    samples_at_once = 1000
+    memory = {"cpu": 2**20, "cuda": 2**26}  # numbers of a layer that are computed at once: near the cache on a CPU
+
+    def __init__(self, features: int, classes: int, depth: int, width: int, bias: str):
+        super().__init__()
+        sizes = [features, *[width] * (depth - 1), classes]
+        self.layers = nn.ModuleList(
+            StackedLinear(sizes[i], sizes[i + 1], bias=bias == "all" or (bias == "output" and i == depth - 1))
+            for i in range(depth)
+        )
+        self.scratch = Scratch()  # for evaluations
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = images.flatten(-3)
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden).relu_()
+        return self.layers[-1](hidden)
+
+    def points_at_once(self, device: torch.device) -> int:
+        widest = max(layer.out_features for layer in self.layers)
+        return max(1, self.memory[device.type] // (self.samples_at_once * widest))
+
+    @torch.no_grad()
+    def outputs(self, params, images, parts, statistics=None, line=None):
+        """As `Network.outputs`, layer by layer in memory that is used again; the first layer's products from `line`."""
+        last, stack = len(self.layers) - 1, len(next(iter(params.values())))
+        for part in parts:
+            inputs = images[part].flatten(1)
+            signal = inputs.expand(stack, *inputs.shape)
+            for i, (weight, bias) in enumerate(weights_and_biases(params)):
+                out = self.scratch("last" if i == last else i % 2, weight, stack, len(inputs), weight.shape[1])
+                if i or line is None:
+                    affine(signal, weight, bias, out)
+                else:
+                    line.at(part, out)
+                    if bias is not None:
+                        out.add_(bias.unsqueeze(1))
+                signal = out if i == last else out.relu_()
+            yield signal
+
+
+def weights_and_biases(params: Params) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Weight and bias of each layer of an `FCN`, None where there is no bias."""
+    depth = sum(name.endswith("weight") for name in params)
+    return [(params[f"layers.{i}.weight"], params.get(f"layers.{i}.bias")) for i in range(depth)]
+
+
+def first_product(params: Params, images: torch.Tensor) -> torch.Tensor:
+    """(samples, units): images times the first weights of one `FCN`."""
+    return images.flatten(1) @ params["layers.0.weight"].mT
+
+
+def affine(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor) -> None:
+    """Leave a layer's outputs before the ReLU in `out` (stack, samples, units)."""
+    if bias is None:
+        torch.bmm(inputs, weight.mT, out=out)
+    else:
+        torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT, out=out)
+
+
+class StackedLayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm` whose weight and bias (stack, width) may carry a leading stack dimension."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        normal = nn.functional.layer_norm(inputs, self.normalized_shape, eps=self.eps)
+        return self.bias.unsqueeze(-2) + self.weight.unsqueeze(-2) * normal
+
+
+class LayerNormFCN(Network):
+    """`FCN` with a layer norm between every hidden layer and its ReLU."""
+
+    stacked = True
+
+    def __init__(self, features: int, classes: int, depth: int, width: int, bias: str):
+        super().__init__()
+        sizes = [features, *[width] * (depth - 1)]
+        hidden = [
+            (StackedLinear(sizes[i], sizes[i + 1], bias=bias == "all"), StackedLayerNorm(width), nn.ReLU())
+            for i in range(depth - 1)
+        ]
+        last = StackedLinear(sizes[-1], classes, bias=bias != "none")
+        self.layers = nn.Sequential(*[part for layer in hidden for part in layer], last)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images.flatten(-3))
+
+
+class Block(nn.Module):
+    """Attention, then two layers, each after a layer norm and added to what came in: (…, samples · tokens, width)."""
+
+    heads = 4
+
+    def __init__(self, width: int, bias: bool, tokens: int):
+        super().__init__()
+        self.tokens = tokens
+        self.before_attention = StackedLayerNorm(width)
+        self.queries_keys_values = StackedLinear(width, 3 * width, bias=bias)
+        self.out = StackedLinear(width, width, bias=bias)
+        self.before_layers = StackedLayerNorm(width)
+        self.up = StackedLinear(width, 2 * width, bias=bias)
+        self.down = StackedLinear(2 * width, width, bias=bias)
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        signal = signal + self.out(self.attend(self.queries_keys_values(self.before_attention(signal))))
+        return signal + self.down(nn.functional.gelu(self.up(self.before_layers(signal))))
+
+    def attend(self, mixed: torch.Tensor) -> torch.Tensor:
+        """Values of all tokens of an image, weighed by how queries fit keys, a head at a time."""
+        size = mixed.shape[-1] // 3 // self.heads
+        heads = mixed.unflatten(-2, (-1, self.tokens)).unflatten(-1, (3, self.heads, size)).transpose(-4, -2)
+        queries, keys, values = heads.unbind(-3)  # each (…, samples, heads, tokens, size)
+        weights = (queries @ keys.mT / math.sqrt(size)).softmax(-1)
+        return (weights @ values).transpose(-3, -2).flatten(-2).flatten(-3, -2)
+
+
+class VisionTransformer(Network):
+    """A vision transformer (Dosovitskiy et al. 2021) of two blocks, ten weight layers deep.
+
+    An image is cut into four by four tokens; the last layer sees their normalised mean.
+    """
+
+    stacked = True
+    inputs = ("position",)  # is added to what the first layer makes of the patches
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int, bias: str):
+        super().__init__()
+        channels, side, _ = shape
+        self.patch, tokens = side // 4, 4**2
+        self.embed = StackedLinear(channels * self.patch**2, width, bias=bias == "all")
+        self.position = nn.Parameter(torch.empty(tokens, width))
+        self.blocks = nn.Sequential(*(Block(width, bias == "all", tokens) for _ in range(2)))
+        self.norm = StackedLayerNorm(width)
+        self.head = StackedLinear(width, classes, bias=bias != "none")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = images.unfold(-2, self.patch, self.patch).unfold(-2, self.patch, self.patch)
+        tokens = patches.movedim(-5, -3).flatten(-3).flatten(-3, -2)  # (…, samples, tokens, pixels of a patch)
+        signal = self.embed(tokens.flatten(-3, -2)).unflatten(-2, tokens.shape[-3:-1]) + self.position.unsqueeze(-3)
+        signal = self.blocks(signal.flatten(-3, -2)).unflatten(-2, tokens.shape[-3:-1])
+        return self.head(self.norm(signal.mean(-2)))
+
+
+def build(config: RunConfig) -> Network:
+    """The network of a run, at its initialization θ(0).
+
+    Parameters
+    ----------
+    config : RunConfig
+        What determines the run.
+
+    Returns
+    -------
+    torch.nn.Module
+        Takes images (samples, channels, height, width) float32, returns logits (samples, classes).
+    """
+    spec = DATASETS[config.dataset]
+    model: Network
+    with torch.random.fork_rng([]):  # layers draw values of their own, which are replaced at once
+        if config.model == "vit":
+            model = VisionTransformer(spec.shape, spec.classes, config.width, config.bias)
+        elif config.model == "fcn":
+            kind = FCN if config.normalization == "none" else LayerNormFCN
+            model = kind(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
+        else:
+            from mli_utils.core import convnets  # torchvision takes long to load
+
+            network = {"vgg16": convnets.VGG16, "resnet18": convnets.ResNet18}[config.model]
+            model = network(spec.classes, config.width, config.bias, config.normalization)
+    model.load_state_dict(initialize(model, config), strict=False)  # batch norm's running statistics are never read
+    return model
+
+
+def initialize(model: Network, config: RunConfig) -> Params:
+    """θ(0): Kaiming-normal weights times `init_scale` (variance 2 scale² / fan-in), biases 0, batch norm's scales 1.
+
+    Every weight is drawn on the CPU from the run's own generator, in the order of `named_parameters`, so runs that
+    differ only in their biases, learning rate or device start from the same weights.
+    """
+    generator = torch.Generator().manual_seed(stream(config.seed, "initialization"))
+    groups = parameter_groups(model)
+    start = {}
+    for name, parameter in model.named_parameters():
+        if groups[name].name == "weights":
+            spread = config.init_scale * math.sqrt(2 / parameter[0].numel())
+            start[name] = model.lay_out(spread * torch.randn(parameter.shape, generator=generator))
+        else:
+            scales = groups[name].name == "normalization" and name.endswith("weight")
+            start[name] = torch.full(parameter.shape, float(scales))
+    return start
+
+
+def stream(seed: int, purpose: str) -> int:
+    """A generator seed for one purpose of a run, unrelated to its seeds for other purposes."""
+    return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,217 @@
+"""Gradients of many networks at once, and the optimizers that move them.
+
+A gradient is called with stacked `params`, one batch a network, buffers `into` shaped like the parameters, and a
+factor `keep`; it leaves keep · into + ∂loss/∂params in `into`, the loss being each network's mean cross-entropy. With
+the momentum as `keep` and the velocity as `into`, a layer's weight gradient is never written anywhere else. So an
+optimizer asks for the gradient itself, as `gradient(into, keep)`. Learning rate and weight decay may differ along the
+stack.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from mli_utils.core.config import RunConfig
+from mli_utils.core.networks import Network, Scratch, affine, weights_and_biases
+from mli_utils.core.parameters import Params
+
+threshold_backward = torch.ops.aten.threshold_backward  # of a ReLU at 0: zero where the signal is
+Gradient = Callable[[Params, torch.Tensor, torch.Tensor, Sequence[torch.Tensor], float], None]
+
+
+def gradient_of(model: Network, smoothing: float = 0.0) -> Gradient:
+    """The gradient of a network's loss: by hand where the network is `dense`, through autograd elsewhere.
+
+    `smoothing` is the share of every label that is spread evenly over the classes, as in `cross_entropy`.
+    """
+    return ByHand(smoothing) if model.dense else Autograd(model, smoothing)
+
+
+def resting(gradient: Gradient, networks: torch.Tensor) -> Gradient:
+    """The same, but zero, whatever was kept, for the output bias of the networks that `networks` (stack,) marks."""
+
+    def of_the_rest(params, images, labels, into, keep):
+        gradient(params, images, labels, into, keep)
+        into[-1][networks] = 0
+
+    return of_the_rest
+
+
+class Autograd:
+    """As PyTorch derives it; on a GPU from products in bfloat16, while parameters and sums stay in 32 bits."""
+
+    precision = {"cuda": torch.bfloat16}
+
+    def __init__(self, model: Network, smoothing: float = 0.0):
+        self.model, self.smoothing = model, smoothing
+
+    def __call__(self, params, images, labels, into, keep):
+        leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+        reduced = self.precision.get(images.device.type)
+        with torch.autocast(images.device.type, reduced, enabled=reduced is not None):
+            logits = self.model.logits(leaves, images).to(images.dtype)
+        # The sum over networks, so that each network's gradient is its own.
+        loss = cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=self.smoothing
+        ) / len(labels.T)
+        for kept, gradient in zip(into, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+            kept.mul_(keep).add_(gradient) if keep else kept.copy_(gradient)
+
+
+class ByHand:
+    """Backpropagation through an `FCN`: three products a layer, in buffers that are reused from step to step.
+
+    Autograd takes twice the time: it writes every weight gradient transposed, and into new memory.
+    """
+
+    def __init__(self, smoothing: float = 0.0):
+        self.scratch, self.smoothing = Scratch(), smoothing
+
+    @torch.no_grad()
+    def __call__(self, params, images, labels, into, keep):
+        into = dict(zip(params, into, strict=True))
+        layers = weights_and_biases(params)
+        signals = [images.flatten(2)]  # what enters each layer, then the logits: (stack, samples, units)
+        for i, (weight, bias) in enumerate(layers):
+            out = self.scratch(i, weight, *signals[i].shape[:2], weight.shape[1])
+            affine(signals[i], weight, bias, out)
+            signals.append(out.relu_() if i < len(layers) - 1 else out)
+        errors = _logit_errors(signals.pop(), labels, self.smoothing)
+        for i in reversed(range(len(layers))):
+            weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
+            if i < len(layers) - 1:
+                into[weight].baddbmm_(errors.mT, signals[i], beta=keep)
+            else:  # the other way round: its bits would depend on the size of the stack, narrow as the logits are
+                into[weight].mT.baddbmm_(signals[i].mT, errors, beta=keep)
+            if bias in into:
+                into[bias].mul_(keep).add_(errors.sum(1)) if keep else torch.sum(errors, 1, out=into[bias])
+            if i:
+                below = self.scratch(("error", i % 2), errors, *signals[i].shape)
+                torch.bmm(errors, params[weight], out=below)
+                errors = threshold_backward.grad_input(below, signals[i], 0, grad_input=below)
+
+
+def _logit_errors(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """∂loss/∂logits, (stack, samples, classes).
+
+    Classes come before samples in memory while they are summed over: along so short a row softmax takes ten times as
+    long. It is written out, since the bits of PyTorch's own would depend on the size of the stack.
+    """
+    errors = logits.mT.contiguous()
+    errors.sub_(errors.amax(1, keepdim=True)).exp_()
+    errors.div_(errors.sum(1, keepdim=True))
+    answer = errors.new_full((1, 1, 1), smoothing - 1).expand(len(labels), 1, labels.shape[1])
+    errors.scatter_add_(1, labels.unsqueeze(1), answer)
+    if smoothing:
+        errors.sub_(smoothing / errors.shape[1])
+    return errors.mT.contiguous().div_(labels.shape[1])
+
+
+class Momentum:
+    """SGD with momentum and weight decay, as `torch.optim.SGD`."""
+
+    kept = ("velocity",)  # what a checkpoint holds of it: lists of tensors shaped as the parameters
+
+    def __init__(self, params: Params, configs: Sequence[RunConfig]):
+        self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
+        self.decays = bool(self.decay.any())
+        self.momentum, self.longest = _shared(configs, "momentum"), _shared(configs, "clip")
+        self.steps = 0
+        self.velocity = _zeros(params)
+        self.gradients = _zeros(params) if self.longest else None
+
+    def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
+        """Move `params` in place, with `of_lr` times each network's learning rate."""
+        self.steps += 1
+        if self.longest:
+            gradient(self.gradients, 0.0)
+            clip(self.gradients, self.longest)
+            for velocity, clipped in zip(self.velocity, self.gradients, strict=True):
+                velocity.mul_(self.momentum).add_(clipped)
+        else:
+            gradient(self.velocity, self.momentum)
+        for value, velocity in zip(params.values(), self.velocity, strict=True):
+            if self.decays:
+                velocity.addcmul_(value, _along(self.decay, value))
+            value.addcmul_(velocity, _along(self.rate, value), value=-of_lr)
+
+    def keep(self, runs: list[int]) -> None:
+        """Go on with these runs of the stack only."""
+        self.rate, self.decay = self.rate[runs], self.decay[runs]
+        self.velocity = [velocity[runs] for velocity in self.velocity]
+        self.gradients = self.gradients and [gradient[: len(runs)] for gradient in self.gradients]
+
+
+class Adam:
+    """Adam with weight decay added to the gradient, as `torch.optim.Adam`."""
+
+    betas, epsilon = (0.9, 0.999), 1e-8
+    kept = ("means", "squares")
+
+    def __init__(self, params: Params, configs: Sequence[RunConfig]):
+        self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
+        self.decays = bool(self.decay.any())
+        self.longest = _shared(configs, "clip")
+        self.gradients, self.means, self.squares = _zeros(params), _zeros(params), _zeros(params)
+        self.steps = 0
+
+    def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
+        """Move `params` in place, with `of_lr` times each network's learning rate."""
+        gradient(self.gradients, 0.0)
+        if self.longest:
+            clip(self.gradients, self.longest)
+        self.steps += 1
+        unbias_mean, unbias_square = (1 - beta**self.steps for beta in self.betas)
+        for value, slope, mean, square in zip(params.values(), self.gradients, self.means, self.squares, strict=True):
+            if self.decays:
+                slope.addcmul_(value, _along(self.decay, value))
+            mean.lerp_(slope, 1 - self.betas[0])
+            square.mul_(self.betas[1]).addcmul_(slope, slope, value=1 - self.betas[1])
+            scale = (square / unbias_square).sqrt_().add_(self.epsilon)
+            value.addcdiv_(mean * _along(self.rate, value), scale, value=-of_lr / unbias_mean)
+
+    def keep(self, runs: list[int]) -> None:
+        """Go on with these runs of the stack only."""
+        self.rate, self.decay = self.rate[runs], self.decay[runs]
+        self.means = [mean[runs] for mean in self.means]
+        self.squares = [square[runs] for square in self.squares]
+        self.gradients = [gradient[: len(runs)] for gradient in self.gradients]
+
+
+OPTIMIZERS = {"sgd": Momentum, "adam": Adam}
+
+# What the learning rate is multiplied by, at a share of the way through training.
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+
+
+def clip(gradients: Sequence[torch.Tensor], longest: float) -> None:
+    """Scale each network's whole gradient down to the norm `longest` where it is longer, as `clip_grad_norm_`."""
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+    scale = (longest / (norms + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(_along(scale, gradient))
+
+
+def _settings(params: Params, configs: Sequence[RunConfig], *names: str) -> list[torch.Tensor]:
+    like = next(iter(params.values()))
+    return [like.new_tensor([getattr(config, name) for config in configs]) for name in names]
+
+
+def _shared(configs: Sequence[RunConfig], name: str) -> float:
+    (value,) = {getattr(config, name) for config in configs}
+    return value
+
+
+def _zeros(params: Params) -> list[torch.Tensor]:
+    return [torch.zeros_like(value) for value in params.values()]
+
+
+def _along(setting: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """A setting (stack,) in the shape that multiplies `value` (stack, …)."""
+    return setting.view(-1, *[1] * (value.ndim - 1))

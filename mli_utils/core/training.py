@@ -1,0 +1,256 @@
+"""Training of many networks at once: runs of one shape share every batched product, and nothing else.
+
+Each run draws its initialization and its batches from generators of its own, ends by itself, and comes out the same
+(to float rounding) whichever runs were trained beside it.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mli_utils.core.config import FIELDS, MODELS, RunConfig
+from mli_utils.core.data import ImageSet
+from mli_utils.core.evaluation import evaluate, plain_float32, statistics_of
+from mli_utils.core.networks import Network, build, initialize, stream
+from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, gradient_of, resting
+from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
+from mli_utils.core.plateaus import FITTED_ERROR
+
+# A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
+# ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
+PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 500, 16, 12
+
+# What runs of a stacked model must have in common to be trained together.
+SHAPE = (
+    *("dataset", "model", "depth", "width", "bias", "normalization", "n_train", "imbalance"),
+    *("optimizer", "momentum", "schedule", "clip", "label_smoothing", "batch_size", "epochs"),
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives: a run's endpoints (on the CPU), its history, and how it ended.
+
+    `summary` has `status` (fitted; unfitted: more than 1 % of the training set is wrong; diverged: the loss is not
+    finite), `steps`, `train_loss`, `train_error`, `test_error`, `start_norm` ‖θ(0)‖, `distance` ‖θ(T) − θ(0)‖,
+    `output_bias` (a list, or None), `class_counts` (training images of each class) and `seconds`, the run's share of
+    the time its group took.
+    """
+
+    config: RunConfig
+    start: Params
+    end: Params
+    history: pd.DataFrame
+    summary: dict
+
+
+@dataclass(frozen=True)
+class State:
+    """A run between two epochs: steps done, seconds spent, rows of history, and arrays by name."""
+
+    step: int
+    seconds: float
+    history: list[dict]
+    arrays: dict[str, np.ndarray]
+
+
+Save = Callable[[Sequence[RunConfig], Callable[[], Iterator[State]]], None]  # of runs, and what gives their states
+
+
+def shape(config: RunConfig) -> tuple:
+    """What runs must have in common to be trained together: `SHAPE`, or everything where a model is not stacked."""
+    return tuple(getattr(config, name) for name in (SHAPE if MODELS[config.model].stacked else FIELDS))
+
+
+@dataclass
+class _Stack:
+    """Runs that are being trained: one of each list a run, one row of each tensor."""
+
+    configs: list[RunConfig]
+    starts: list[Params]
+    batches: list[torch.Generator]
+    histories: list[list[dict]]
+    params: Params
+    optimizer: Momentum | Adam
+
+    @classmethod
+    def begin(cls, model: Network, configs: list[RunConfig], device: str) -> "_Stack":
+        starts = [initialize(model, config) for config in configs]
+        batches = [torch.Generator().manual_seed(stream(config.seed, "batches")) for config in configs]
+        params = {name: value.to(device) for name, value in stack(starts).items()}
+        optimizer = OPTIMIZERS[configs[0].optimizer](params, configs)
+        return cls(configs, starts, batches, [[] for _ in configs], params, optimizer)
+
+    def keep(self, runs: list[int]) -> None:
+        """Go on with these runs of the stack only."""
+        for name in ("configs", "starts", "batches", "histories"):
+            setattr(self, name, [getattr(self, name)[i] for i in runs])
+        self.params = {name: value[runs] for name, value in self.params.items()}
+        self.optimizer.keep(runs)
+
+    def states(self, seconds: float) -> Iterator[State]:
+        """What a checkpoint holds of each run."""
+        for i, history in enumerate(self.histories):
+            tensors = {f"params/{name}": value[i] for name, value in self.params.items()}
+            for kind in self.optimizer.kept:
+                values = zip(self.params, getattr(self.optimizer, kind), strict=True)
+                tensors |= {f"{kind}/{name}": value[i] for name, value in values}
+            tensors["batches"] = self.batches[i].get_state()
+            arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+            yield State(self.optimizer.steps, seconds, list(history), arrays)
+
+    def go_on(self, model: Network, states: Sequence[State]) -> None:
+        """Be where these states are."""
+
+        def of(kind: str) -> Params:
+            rows = [
+                {name: model.lay_out(torch.tensor(state.arrays[f"{kind}/{name}"])) for name in self.params}
+                for state in states
+            ]
+            return {name: value.to(self.params[name].device) for name, value in stack(rows).items()}
+
+        self.params = of("params")
+        for kind in self.optimizer.kept:
+            setattr(self.optimizer, kind, list(of(kind).values()))
+        self.optimizer.steps = states[0].step
+        self.histories = [list(state.history) for state in states]
+        for i, state in enumerate(states):
+            self.batches[i].set_state(torch.tensor(state.arrays["batches"]))
+
+
+def train_group(
+    configs: Sequence[RunConfig],
+    training_set: ImageSet,
+    test_set: ImageSet,
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda epochs: None,
+    states: Sequence[State] = (),
+    save: Save | None = None,
+) -> Iterator[Trained]:
+    """Train runs of one shape together, and yield each as soon as it has ended.
+
+    A run ends where its history is logged and the loss there is at most `stop_loss` or not finite, or else after
+    `epochs`. The history has columns `step`, `loss`, `error`, `class_error_0`, …, on the first training images
+    (`PROBE`).
+
+    Parameters
+    ----------
+    configs : runs of equal `shape`
+    training_set, test_set : what they are trained on, as `data.training_set` gives it, and the whole test split
+    device : where to compute
+    progress : called with numbers of epochs that have been done, or will not be needed
+    states : where the runs go on, all at one step, to the last bit; none: from their initialization
+    save : called after every epoch with the runs that go on, and a function that gives their states
+    """
+    assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
+    with plain_float32():
+        yield from _train_group(list(configs), training_set, test_set, device, progress, states, save)
+
+
+def _train_group(configs, training_set, test_set, device, progress, states, save) -> Iterator[Trained]:
+    began, everyone, first = time.perf_counter(), len(configs), configs[0]
+    images, labels = training_set.images.to(device), training_set.labels.to(device)
+    model = build(first)
+    gradient = gradient_of(model, first.label_smoothing)
+    runs = _Stack.begin(model, configs, device)
+    if states:
+        runs.go_on(model, states)
+        began -= states[0].seconds
+
+    batches = math.ceil(len(labels) / first.batch_size)
+    done, last = runs.optimizer.steps, first.epochs * batches
+    progress(everyone * (done // batches))
+    seen, answers = images[:PROBE], labels[:PROBE]
+    due = itertools.dropwhile(lambda step: states and step <= done, log_steps())
+    next_log = next(due)
+    orders = None
+    for step in range(done, last + 1):
+        if step > done and step % batches == 0:
+            progress(len(runs.configs))
+        if step in (next_log, last):
+            next_log = next(due)
+            measured = evaluate(model, runs.params, seen, answers)
+            for history, row in zip(runs.histories, history_rows(step, measured, answers), strict=True):
+                history.append(row)
+            losses = measured["loss"].tolist()
+            over = [
+                step == last or not math.isfinite(loss) or loss <= config.stop_loss
+                for loss, config in zip(losses, runs.configs, strict=True)
+            ]
+            for i in itertools.compress(range(len(over)), over):
+                progress(first.epochs - step // batches)
+                seconds = (time.perf_counter() - began) / everyone
+                end = {name: value[i].clone() for name, value in runs.params.items()}
+                summary = summarize(model, runs.starts[i], end, training_set, test_set)
+                summary = {"steps": step, **summary, "seconds": round(seconds, 3)}
+                on_cpu = {name: value.cpu() for name, value in end.items()}
+                yield Trained(runs.configs[i], runs.starts[i], on_cpu, pd.DataFrame(runs.histories[i]), summary)
+            if all(over):
+                return
+            if any(over):
+                going_on = [i for i, ended in enumerate(over) if not ended]
+                runs.keep(going_on)
+                orders = None if orders is None else orders[going_on]
+        if step % batches == 0:
+            if save and step > done:
+                save(runs.configs, partial(runs.states, time.perf_counter() - began))
+            orders = torch.stack([torch.randperm(len(labels), generator=each) for each in runs.batches]).to(device)
+        batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
+        rest = [step < config.freeze_bias for config in runs.configs]
+        now = resting(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient
+        of_batch = partial(now, runs.params, images[batch], labels[batch])
+        runs.optimizer.step(runs.params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
+
+
+def log_steps() -> Iterator[int]:
+    """The steps at which a history has a row: every one at first, then a constant number an e-fold."""
+    step = 0
+    while True:
+        yield step
+        step += max(1, step // ROWS_AN_E_FOLD) if step >= DENSE_STEPS else 1
+
+
+def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Tensor) -> Iterator[dict]:
+    """One row of history for each run of a stack, to seven digits."""
+    members = torch.bincount(labels, minlength=measured["wrong"].shape[1])
+    errors = measured["wrong"].sum(1) / len(labels)
+    class_errors = measured["wrong"] / members
+    for loss, error, of_class in zip(measured["loss"].tolist(), errors.tolist(), class_errors.tolist(), strict=True):
+        values = {"loss": loss, "error": error, **{f"class_error_{c}": e for c, e in enumerate(of_class)}}
+        yield {"step": step, **{name: float(f"{value:.7g}") for name, value in values.items()}}
+
+
+def summarize(model: Network, start: Params, end: Params, training_set: ImageSet, test_set: ImageSet) -> dict:
+    """How a run ended: `Trained.summary`, but for its `steps` and `seconds`. `end` is where to compute."""
+    device = device_of(end)
+    stacked = {name: value.unsqueeze(0) for name, value in end.items()}
+
+    def measure(images, statistics=None):
+        measured = evaluate(model, stacked, images.images.to(device), images.labels.to(device), statistics)
+        return measured["loss"].item(), measured["wrong"].sum().item() / len(images)
+
+    loss, error = measure(training_set)
+    _, test_error = measure(test_set, statistics_of(model, end, training_set.images.to(device)))
+    if not math.isfinite(loss):
+        status, error, test_error = "diverged", math.nan, math.nan
+    else:
+        status = "fitted" if error <= FITTED_ERROR else "unfitted"
+    final = {name: value.cpu() for name, value in end.items()}
+    bias = output_bias(final)
+    return {
+        "status": status,
+        "train_loss": loss,
+        "train_error": error,
+        "test_error": test_error,
+        "start_norm": norm(start.values()),
+        "distance": norm(final[name] - start[name] for name in start),
+        "output_bias": None if bias is None else bias.tolist(),
+        "class_counts": training_set.labels.bincount(minlength=len(training_set.classes)).tolist(),
+    }

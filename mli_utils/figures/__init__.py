@@ -1,0 +1,1 @@
+"""A tidy frame becomes a figure, a table or a number in the text."""

@@ -1,0 +1,249 @@
+"""Kinds of figure, in the house style: a tidy frame in, a figure out. `show.show` puts it into the book."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mli_utils.core import estimates
+from mli_utils.core.config import DATASETS, InputError
+from mli_utils.figures.style import LABELS, PALETTE, colours, style
+
+
+def curve_figure(
+    curves: pd.DataFrame,
+    hue: str = "path",
+    columns: str | None = None,
+    measures: Sequence[str] = ("loss", "error"),
+) -> Figure:
+    """Curves over α, a line a value of `hue`: a row a measure, a column a value of `columns`; without `columns`, the
+    measures side by side.
+
+    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives,
+    ln k and 1 − 1/k.
+    """
+    if nothing(curves, "alpha", hue, columns, *measures):
+        return empty_figure()
+    keys = [name for name in dict.fromkeys(["alpha", hue, columns]) if name]
+    grouped = curves.groupby(keys, sort=False)[list(measures)]  # seaborn takes ten times as long for the same
+    tall = grouped.mean().reset_index().melt(id_vars=keys, value_vars=list(measures), var_name="measure")
+    bands = grouped.agg(["min", "max"]).reset_index().sort_values("alpha")
+    names = list(dict.fromkeys(curves[hue]))
+    across = {"row": "measure", "col": columns} if columns else {"col": "measure"}
+    with style():
+        grid = sns.relplot(
+            tall,
+            **across,
+            kind="line",
+            x="alpha",
+            y="value",
+            hue=hue,
+            style=hue,
+            estimator=None,
+            hue_order=names,
+            palette=colours(len(names)),
+            height=2.5,
+            aspect=1.3,
+            facet_kws={"sharey": "row" if columns else False, "legend_out": False},
+        )
+        grid.set_titles("")
+        chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
+        for key, axes in grid.axes_dict.items():
+            measure, value = key if columns else (key, None)
+            for name, colour in zip(names, colours(len(names)), strict=True):
+                band = bands[(bands[hue] == name) & (bands[columns] == value if columns else True)]
+                axes.fill_between(band.alpha, band[measure, "min"], band[measure, "max"], color=colour, alpha=0.2)
+            for of_loss, of_error in {chance[name] for name in curves["dataset"].unique()}:
+                axes.axhline(of_loss if measure == "loss" else of_error, color="0.4", ls=":", lw=1)
+            axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], ylim=(0, None))
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            if not columns or value == tall[columns].iloc[0]:
+                axes.set_ylabel(LABELS.get(measure, measure))
+            if columns and measure == measures[0]:
+                axes.set_title(f"{LABELS.get(columns, columns)}: {value}")
+        title = LABELS.get(hue, hue)
+        sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=len(names), columnspacing=1.5, title=title)
+        grid.tight_layout()
+    return grid.figure
+
+
+def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, join: bool = False) -> Figure:
+    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure; `join` draws a line.
+
+    Numbers of `x` stand where they are on the axis, names at equal distances.
+    """
+    if nothing(frame, x, hue, *measures):
+        return empty_figure()
+    with style():
+        figure, panels = plt.subplots(
+            1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
+        )
+        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "native_scale": True}
+        shared["palette"] = colours(frame[hue].nunique())
+        for axes, measure in zip(panels.flat, measures, strict=True):
+            sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
+            sns.pointplot(
+                **{**shared, "dodge": 0.4 if frame[hue].nunique() > 1 else False},
+                y=measure,
+                ax=axes,
+                errorbar=lambda values: estimates.interval(values)[1:],
+                linestyle="-" if join else "none",
+                linewidth=1.2,
+                markers=["o", "s", "D", "^"][: frame[hue].nunique()],
+                markersize=5,
+                capsize=0.1,
+                err_kws={"linewidth": 1.6},
+                legend=measure == measures[-1],
+            )
+            axes.set(xlabel=LABELS.get(x, x), ylabel="", title=LABELS.get(measure, measure))
+            if pd.api.types.is_numeric_dtype(frame[x]):
+                axes.set_xticks(sorted(set(frame[x])), [f"{value:g}" for value in sorted(set(frame[x]))])
+        panels.flat[0].set_ylim(bottom=0)
+        legend = panels.flat[-1].get_legend()
+        legend.set_title(LABELS.get(hue, hue))
+        sns.move_legend(panels.flat[-1], "upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def xy_figure(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    kind: str = "line",
+    columns: str | None = None,
+    log: str = "",
+    diagonal: bool = False,
+    guides: pd.DataFrame | None = None,
+    height: float = 3.4,
+) -> Figure:
+    """Lines or a scatter of two columns; logarithmic axes where `log` names them.
+
+    `diagonal` draws y = x; `guides`, a frame with the same columns, dotted lines in the colours of `hue`.
+    """
+    if nothing(frame, x, y, hue, columns):
+        return empty_figure()
+    names = list(dict.fromkeys(frame[hue]))
+    of_names = colours(len(names))
+    looks = (
+        {"errorbar": None, "dashes": True, "markers": len(frame) < 200} if kind == "line" else {"alpha": 0.65, "s": 28}
+    )
+    with style():
+        grid = sns.relplot(
+            frame,
+            x=x,
+            y=y,
+            hue=hue,
+            style=hue,
+            col=columns,
+            kind=kind,
+            hue_order=names,
+            palette=of_names,
+            height=height,
+            aspect=1.25,
+            **looks,
+        )
+        grid.set_titles(f"{LABELS.get(columns, columns)}: {{col_name}}" if columns else "")
+        for axes in grid.axes.flat:
+            if diagonal:
+                axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
+            for colour, name in zip(of_names, names, strict=True) if guides is not None else ():
+                of_name = guides[guides[hue] == name]
+                axes.plot(of_name[x], of_name[y], color=colour, ls=":", lw=1.5)
+            if "x" in log:
+                axes.set_xscale("log")
+                axes.set_xticks(sorted(set(frame[x])), [f"{value:g}" for value in sorted(set(frame[x]))], minor=False)
+                axes.set_xticks([], minor=True)
+            if "y" in log:
+                axes.set_yscale("log")
+        grid.set_axis_labels(LABELS.get(x, x), LABELS.get(y, y))
+        if grid.legend:
+            grid.legend.set_title(LABELS.get(hue, hue))
+    return grid.figure
+
+
+def forest_figure(
+    rows: pd.DataFrame, y: str, hue: str | None = None, columns: str | None = None, xlabel: str = "", line: float = 0.0
+) -> Figure:
+    """Means with their intervals from left to right, one below the other: `mean`, `low`, `high` of each row.
+
+    A panel a value of `columns`, a colour a value of `hue`; a dotted line at `line`.
+    """
+    if nothing(rows, y, "mean", hue, columns):
+        return empty_figure()
+    names = list(dict.fromkeys(rows[y]))
+    panels = list(dict.fromkeys(rows[columns])) if columns else [None]
+    kinds = list(dict.fromkeys(rows[hue])) if hue else [None]
+    hues, markers = colours(len(kinds)), ["o", "s", "D", "^", "v", "P"]
+    with style():
+        figure, axes = plt.subplots(
+            1,
+            len(panels),
+            figsize=(2.2 + 3.1 * len(panels), 1.2 + (0.26 + 0.14 * len(kinds)) * len(names)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for ax, panel in zip(axes.flat, panels, strict=True):
+            ax.axvline(line, color="0.4", ls=":", lw=1)
+            for k, kind in enumerate(kinds):
+                some = rows[((rows[columns] == panel) if columns else True) & ((rows[hue] == kind) if hue else True)]
+                some = some.dropna(subset="mean")
+                place = [names.index(name) + 0.6 * ((k + 0.5) / len(kinds) - 0.5) for name in some[y]]
+                ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
+                look = {"fmt": markers[k % len(markers)], "color": hues[k], "ms": 5, "lw": 1.6, "capsize": 2.5}
+                ax.errorbar(some["mean"], place, xerr=ends, label=kind, **look)
+            ax.set(xlabel=xlabel, title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
+        axes.flat[0].set_yticks(range(len(names)), [LABELS.get(name, str(name).replace("_", " ")) for name in names])
+        axes.flat[0].invert_yaxis()
+        if hue:
+            figure.legend(*axes.flat[-1].get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+def order_figure(classes: pd.DataFrame) -> Figure:
+    """Centred output biases against places in the order of learning: a dot a class and run, means, intervals.
+
+    Means and intervals are over runs. Classes of a run learned at one step share their places, so each of these places
+    gets the mean of their biases; classes never learned have no place.
+    """
+    if nothing(classes, "place", "centred_bias"):
+        return empty_figure()
+    colour = PALETTE[0]
+    with style():
+        figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+        axes.axhline(0, color="0.4", ls=":", lw=1)
+        axes.plot(classes.place, classes.centred_bias, "o", color=colour, alpha=0.3, ms=4)
+        last = int(classes.groupby("run").label.size().max())
+        learned = classes.dropna(subset="place").sort_values(["run", "place"])
+        of_place = learned.groupby(["run", "place"]).centred_bias.transform("mean")
+        places = learned.groupby("run").cumcount() + 1
+        middle = {place: estimates.interval(biases) for place, biases in of_place.groupby(places)}
+        mean, low, high = np.array(list(middle.values())).T
+        axes.errorbar(list(middle), mean, [mean - low, high - mean], fmt="o-", color=colour, ms=6, lw=1.4, capsize=3)
+        axes.set(xlabel="place in the order of learning (last: learned last)", ylabel="output bias, centred (logits)")
+        if last <= 12:
+            axes.set_xticks(range(1, last + 1))
+    return figure
+
+
+def nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
+    """Whether the frame has no row with a value in each of the columns; InputError where it lacks one of them."""
+    wanted = [name for name in columns if name]
+    lacking = [name for name in wanted if name not in frame]
+    if lacking:
+        raise InputError(f"no column {', '.join(lacking)} to draw; the frame has {', '.join(map(str, frame.columns))}")
+    return frame[wanted].dropna().empty
+
+
+def empty_figure(said: str = "nothing to draw: no run fitted") -> Figure:
+    """What is shown where nothing was measured, and why."""
+    with style():
+        figure, axes = plt.subplots(figsize=(5.6, 1.6), layout="constrained")
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, said, ha="center", va="center")
+    return figure

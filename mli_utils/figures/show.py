@@ -1,0 +1,161 @@
+"""The one way by which a figure and a number get into the book.
+
+`show` saves a figure with its data and its provenance, and displays it; the runner moves it to the Markdown that names
+it (`book.pages`).
+"""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mli_utils.core.config import InputError
+from mli_utils.core.estimates import ESTIMATE
+from mli_utils.core.words import span
+from mli_utils.figures.style import style
+from mli_utils.runs import provenance, settings
+from mli_utils.runs.store import address, write_atomically
+
+if TYPE_CHECKING:  # loads torch, which figures of no run can do without
+    from mli_utils.runs.trained import Run
+
+
+def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = ()) -> None:
+    """Save a figure as SVG and PNG with its data as CSV and its provenance as JSON, and display it.
+
+    The book takes caption and alt text from the notebook's Markdown, where `{glue:figure}` names the figure.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Closed afterwards.
+    name : str
+        Of the files and of the directive; letters, digits and hyphens.
+    data : pandas.DataFrame
+        What is plotted.
+    runs : iterable of Run
+        What the figure was made from.
+
+    Raises
+    ------
+    InputError
+        A name that is no plain file name.
+    """
+    from IPython.display import Markdown, display
+
+    if not name.replace("-", "").isalnum():
+        raise InputError(f"figure name {name!r} is not allowed; allowed: letters, digits and hyphens")
+    folder = settings.figures_dir()
+    svg, png = io.BytesIO(), io.BytesIO()
+    with style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for both
+        box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+        figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None})
+        figure.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
+    plt.close(figure)
+    made = origin(runs)
+    for suffix, content in (
+        ("svg", svg.getvalue()),
+        ("png", png.getvalue()),
+        ("csv", data.to_csv(index=False).encode()),
+        ("json", json.dumps({"figure": name, **made}, indent=1).encode()),
+    ):
+        write_atomically(folder / f"{name}.{suffix}", content)
+    links = ", ".join(
+        f"[{said}]({folder.name}/{name}.{suffix})"
+        for said, suffix in (("data", "csv"), ("SVG", "svg"), ("PNG", "png"), ("provenance", "json"))
+    )
+    below = f"{links}. {made['line']}"
+    display(
+        {"image/svg+xml": svg.getvalue().decode(), "text/plain": name},
+        raw=True,
+        metadata={settings.FIGURE_MARK: {"figure": name, "below": below}},
+    )
+    display(Markdown(below), metadata={settings.FIGURE_MARK: {"left out": True}})
+
+
+def origin(runs: "Iterable[Run]") -> dict:
+    """What runs were made by, as a dict, with `line`: the same as one sentence."""
+    runs = list(runs)
+    here = {"profile": settings.profile(), "mode": settings.mode(), "drawn": provenance.stamp(provenance.processor())}
+    if not runs:
+        return {**here, "line": f"Profile {here['profile']}; no trained network."}
+    from mli_utils.runs.trained import run_key
+
+    made = [run.provenance for run in runs]
+    values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
+    seeds = sorted({run.config.seed for run in runs})
+    mixed = [name for name in values if len(values[name]) > 1]
+    runs_, seeds_ = (f"{name}{'s' * (len(some) > 1)}" for some, name in ((runs, "run"), (seeds, "seed")))
+    line = (
+        f"Profile {here['profile']}; {len(runs)} {runs_}, {seeds_} {_ranges(seeds)}; code {', '.join(values['code'])}; "
+        f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.days(made)}."
+        + (f" The runs differ in {' and '.join(mixed)}." if mixed else "")
+    )
+    return {**here, "line": line, "runs": {address(run_key(run.config)): run.provenance for run in runs}}
+
+
+def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
+    """Put values where prose finds them.
+
+    After `glue(gap=1.5)`, ``{glue:text}`gap:.2f` `` reads 1.50. Of a frame of estimates each row has the name of what
+    tells it from others, joined by slashes: ``{glue:text}`output/linear/error_plateau` `` reads 0.41 (0.35 to 0.47).
+
+    Parameters
+    ----------
+    *found : pandas.DataFrame or mapping
+        Frames with the columns `mean`, `low`, `high` and `n` (`intervals`, `paired_differences`), or numbers, texts and
+        lists of such by name.
+    **values : float, int or str
+        Numbers and texts by name.
+
+    Raises
+    ------
+    InputError
+        A value that is no number or text, which would leave a blank in the prose.
+    """
+    from IPython.display import display
+
+    for name, value in {name: value for some in (*found, values) for name, value in _named(some).items()}.items():
+        if isinstance(value, (np.integer, np.floating)):
+            value = value.item()
+        elif value is None:
+            value = "all"  # as of a configuration's images
+        elif isinstance(value, (list, tuple, range)):
+            value = ", ".join(map(str, value))
+        if not isinstance(value, (int, float, str)):
+            raise InputError(f"glue: {name} is a {type(value).__name__}; allowed: a number, text or a list")
+        glued = {"scrapbook": {"name": name, "mime_prefix": settings.GLUED}}
+        # What myst_nb.glue does, whose import takes longer than many a notebook.
+        display(
+            {f"{settings.GLUED}text/plain": repr(value)},
+            raw=True,
+            metadata=glued,
+        )
+
+
+def _named(some: pd.DataFrame | Mapping) -> Mapping:
+    """Values by name; the rows of a frame of estimates in words."""
+    if not isinstance(some, pd.DataFrame):
+        return some
+    apart = [name for name in some if name not in ESTIMATE]
+    words = some[apart].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+    names = words.agg("/".join, axis=1)
+    return dict(zip(names, (span(row) for row in some.to_dict("records")), strict=True))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """0, 1, 2, 5 as `0–2, 5`."""
+    parts, first = [], None
+    for i, number in enumerate(numbers):
+        first = number if first is None else first
+        if i + 1 == len(numbers) or numbers[i + 1] != number + 1:
+            parts.append(str(first) if first == number else f"{first}–{number}")
+            first = None
+    return ", ".join(parts)

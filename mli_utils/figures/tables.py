@@ -1,0 +1,88 @@
+"""Tables of the book: numbers to the digits that mean something, means beside their intervals."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from mli_utils.core.config import InputError
+from mli_utils.core.estimates import ESTIMATE
+from mli_utils.core.words import span
+
+
+def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None, kind: str = "") -> None:
+    """Display a frame without its index, numbers to at most so many digits after the point, missing ones as a dash.
+
+    A column has fewer digits where these say all of it. Fractions that print as zero and are not would mislead: numbers
+    below that precision, and very large ones, are written with a power of ten; those from 100 on with one digit after
+    the point. `metadata` goes with the output; `kind` is a class of the table, for the book's style sheet.
+    """
+    from IPython.display import display
+
+    formats = {name: partial(_number, digits=_needed(frame[name], digits)) for name in frame.select_dtypes("floating")}
+    names = {name: str(name).replace("_", " ") for name in frame}
+    words = "words" if pd.api.types.is_string_dtype(frame.iloc[:, 0]) else ""
+    display(
+        frame.style.format(formats, na_rep="–")
+        .relabel_index(list(names.values()), axis="columns")
+        .hide()
+        .set_table_attributes(f'class="{" ".join(filter(None, ("dataframe", words, kind)))}"')
+        .set_uuid("t"),
+        metadata=metadata,
+    )
+
+
+def _needed(numbers: pd.Series, most: int) -> int:
+    """The fewest digits after the point, at most `most`, that say all of these numbers."""
+    exact = (digits for digits in range(most) if np.allclose(numbers.round(digits), numbers, rtol=1e-9, equal_nan=True))
+    return next(exact, most)
+
+
+def _number(value: float, digits: int) -> str:
+    if 0 < abs(value) < 0.5 * 10**-digits or abs(value) >= 1e5:
+        return f"{value:.1e}"
+    return f"{value:.{min(digits, 1) if abs(value) >= 100 else digits}f}"
+
+
+def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), digits: int = 2) -> None:
+    """Display means with their intervals side by side, each as `0.27 (0.19 to 0.35)`.
+
+    Parameters
+    ----------
+    frame : tidy rows with `mean`, `low`, `high`, `n`, as `intervals`, `shares` and `rank_correlations` return them
+    columns : what tells the columns apart, `measure` unless told; what else `frame` has tells the rows apart
+    digits : after the point
+
+    Raises
+    ------
+    InputError
+        `frame` lacks one of these columns, or has two rows for one cell of the table.
+    """
+    missing = [name for name in (*columns, *ESTIMATE) if name not in frame]
+    if missing:
+        raise InputError(f"show_intervals: no column {', '.join(missing)}; the frame has {', '.join(map(str, frame))}")
+    rows = [name for name in frame if name not in (*columns, *ESTIMATE)]
+    if frame.duplicated([*rows, *columns]).any():
+        raise InputError(f"show_intervals: {', '.join([*rows, *columns])} do not tell the rows apart")
+    spans = frame.assign(
+        heading=frame[list(columns)].astype(str).agg(", ".join, axis=1),
+        said=[span(row, f".{digits}f") for row in frame.to_dict("records")],
+    )
+    table = spans.set_index([*rows, "heading"]).said.unstack(sort=False).fillna("–")
+    table["n"] = [_counts(numbers) for _, numbers in frame.groupby(rows, sort=False).n]
+    show_table(_in_words(table.reset_index()), kind="intervals")
+
+
+def _counts(numbers: pd.Series) -> str:
+    """How many values a row's means are over: one number, or the fewest and the most."""
+    fewest, most = numbers.min(), numbers.max()
+    return f"{fewest}" if fewest == most else f"{fewest}–{most}"
+
+
+def _in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Names in the cells without their underscores, whole numbers without decimals."""
+    whole = [name for name in table.select_dtypes("floating") if (table[name] % 1 == 0).all()]
+    return table.astype(dict.fromkeys(whole, int)).map(
+        lambda cell: cell.replace("_", " ") if isinstance(cell, str) else cell
+    )

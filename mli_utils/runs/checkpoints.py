@@ -1,0 +1,95 @@
+"""Half-trained runs, kept so that an interrupted training goes on where it was, to the last bit.
+
+A checkpoint is one file, `checkpoints/ADDRESS` in the store: the SHA-256 of the rest, then an npz archive. It is
+written whole or not at all, replaced by the next, and removed when its run is done.
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from mli_utils.core.config import RunConfig
+from mli_utils.core.training import State
+from mli_utils.runs import settings
+from mli_utils.runs.store import Store, address, remove_leftovers, write_atomically
+
+SHARE = 0.05  # of the time of a training that may go into its checkpoints
+DIGEST = hashlib.sha256().digest_size
+
+
+class Checkpoints:
+    """The checkpoints of a store; `key` gives what determines a run."""
+
+    def __init__(self, store: Store, key: Callable[[RunConfig], dict]):
+        self.store, self.key = store, key
+
+    def write(self, config: RunConfig, state: State) -> None:
+        """Keep the state of a run in place of its last one."""
+        about = json.dumps({"step": state.step, "seconds": state.seconds, "history": state.history})
+        packed = io.BytesIO()
+        np.savez(packed, **state.arrays, about=np.frombuffer(about.encode(), np.uint8))
+        data = packed.getvalue()
+        remove_leftovers(self._path(config))
+        write_atomically(self._path(config), hashlib.sha256(data).digest() + data)
+
+    def read(self, config: RunConfig) -> State | None:
+        """The state kept of a run, or None. A damaged file is named in a warning and set aside."""
+        path = self._path(config)
+        try:
+            whole = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        data = whole[DIGEST:]
+        if hashlib.sha256(data).digest() != whole[:DIGEST]:
+            self.store.set_aside(path)
+            return None
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        return State(**json.loads(arrays.pop("about").tobytes()), arrays=arrays)
+
+    def remove(self, config: RunConfig) -> None:
+        """Forget the state of a run that is done."""
+        remove_leftovers(self._path(config))
+        self._path(config).unlink(missing_ok=True)
+
+    def forget(self, configs: Iterable[RunConfig]) -> None:
+        """`remove` those of these runs, which are all done."""
+        if self.store.folder and any((self.store.folder / "checkpoints").glob("*")):
+            for config in configs:
+                self.remove(config)
+
+    def together(self, configs: Iterable[RunConfig]) -> Iterator[tuple[list[RunConfig], list[State]]]:
+        """The runs in groups that are at the same step, each with its states; of those at their beginning, none."""
+        found = [(config, self.read(config)) for config in configs]
+
+        def step(pair: tuple[RunConfig, State | None]) -> int:
+            return pair[1].step if pair[1] else 0
+
+        for at, pairs in itertools.groupby(sorted(found, key=step), step):
+            group, states = map(list, zip(*pairs, strict=True))
+            yield group, states if at else []
+
+    def _path(self, config: RunConfig):
+        return self.store.folder / "checkpoints" / address(self.key(config))
+
+
+class Pace:
+    """When to write: after `settings.checkpoint_seconds`, and so rarely that it takes `SHARE` of the time."""
+
+    def __init__(self, kept: Checkpoints):
+        self.kept, self.last, self.cost = kept, time.monotonic(), 0.0
+
+    def __call__(self, configs: Sequence[RunConfig], states: Callable[[], Iterator[State]]) -> None:
+        """Write the states of these runs if it is time; what `training.train_group` takes as `save`."""
+        began = time.monotonic()
+        if began - self.last < max(settings.checkpoint_seconds(), self.cost / SHARE):
+            return
+        for config, state in zip(configs, states(), strict=True):
+            self.kept.write(config, state)
+        self.last = time.monotonic()
+        self.cost = self.last - began

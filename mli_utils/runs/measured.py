@@ -1,0 +1,213 @@
+"""What is measured of runs and kept in the store beside them; curves along paths first of all."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from mli_utils.core.config import InputError, choose
+from mli_utils.core.curves import STATISTICS, curve
+from mli_utils.core.paths import STARTS, alpha_grid, schedules
+from mli_utils.core.plateaus import learned_at
+from mli_utils.core.versions import VERSIONS
+from mli_utils.runs import settings
+from mli_utils.runs.store import address
+from mli_utils.runs.trained import NotInRecord, Run, progress, run_key, together, workplace
+
+ALONG_CURVES = ("alpha", "loss", "error")
+BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Something to be measured of a run, kept in the store beside it.
+
+    kind : what sort of thing it is
+    key : all that determines it, but for the run and versions
+    what : its name in a sentence
+    compute : `compute(model, (θ(0), θ(T)), images)` returns a dict of NumPy arrays; it may be sent to another machine
+    mechanism : the one of `VERSIONS` that makes it, on top of `curves`
+    """
+
+    run: Run
+    kind: str
+    key: dict
+    what: str
+    compute: Callable
+    mechanism: str
+
+    def whole_key(self) -> dict:
+        """All that determines it."""
+        versions = {name: VERSIONS[name] for name in sorted({"curves", self.mechanism})}
+        return {"run": address(run_key(self.run.config)), **self.key, "versions": versions}
+
+
+def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
+    """The body of every measurement, in their order: from the store, or computed and kept, with progress shown.
+
+    Raises
+    ------
+    NotInRecord
+        One is missing while the book is rendered from the record.
+    """
+    keys = [one.whole_key() for one in wanted]
+    bodies = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
+    missing = [i for i, body in enumerate(bodies) if body is None]
+    if not missing:
+        return bodies
+    if settings.mode() == "book":
+        raise NotInRecord(
+            f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config} is not in the record; the book is rendered "
+            "without computing: 'make reproduce' makes it, 'make record' keeps it"
+        )
+    configs = [wanted[i].run.config for i in missing]
+    with workplace(configs) as place, progress(len(missing), wanted[0].kind, unit) as bar:
+
+        def make(i: int) -> None:
+            one = wanted[i]
+            bodies[i] = place.measure(one.run.config, one.run.arrays(), one.compute)
+            one.run.store.put(one.kind, keys[i], bodies[i])
+            bar.update()
+
+        place.each(configs, [(i,) for i in missing], make)
+    return bodies
+
+
+def interpolate(
+    runs: Run | Iterable[Run],
+    paths: str | dict | Sequence = "linear",
+    alphas: int | Sequence[float] = 51,
+    by_class: bool = False,
+    start: str = "own",
+    statistics: str = "recomputed",
+) -> pd.DataFrame:
+    """Curves of training loss and error along paths between the endpoints of runs, over the whole training set.
+
+    Parameters
+    ----------
+    runs : as `train` returns them
+    paths : names in `paths.PATHS`, or {name: {group: schedule}} for paths of your own
+    alphas : how many equally spaced points from 0 to 1, or the points
+    by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
+        wrong), `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added
+    start : `own`, the run's θ(0); in its place `zero`, the origin, `other`, another initialization, or `noise` with
+        the norm of the trained weights (`starts`)
+    statistics : what batch norm normalises by at θ(α), as `STATISTICS` says; without it, nothing
+
+    Returns
+    -------
+    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `statistics`, `path`,
+    `alpha`, `loss` (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not
+    finite.
+
+    Raises
+    ------
+    InputError
+        An unknown path or start, or points that are not allowed.
+    NotInRecord
+        A curve is missing while the book is rendered from the record.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
+    points = alpha_grid(alphas)
+    choose("start", start, STARTS)
+    choose("statistics", statistics, STATISTICS)
+    for path in named.values():
+        schedules(path)
+    todo = list(itertools.product(runs, named.items()))
+    bodies = measure([_curve(run, path, points, start, statistics) for run, (_, path) in todo], "curve")
+    frames = [
+        curve_frame(run, body, points, by_class, start=start, statistics=statistics, path=name)
+        for (run, (name, _)), body in zip(todo, bodies, strict=True)
+    ]
+    return together(frames, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
+
+
+def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> Measurement:
+    key = {
+        "schedules": schedules(path),
+        "alphas": points.tolist(),
+        "start": start,
+        "statistics": statistics if run.config.normalization == "batch" else "recomputed",
+    }
+    first = partial(STARTS[start], config=run.config)
+    compute = partial(_compute_curve, path=path, points=points, first=first, statistics=statistics)
+    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute, "starts")
+
+
+def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callable, statistics: str) -> dict:
+    return curve(model, first(model, ends=ends), ends[1], points, path, images, statistics)
+
+
+def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False, **columns) -> pd.DataFrame:
+    """Kept losses and counts as tidy rows: the run's fields and `columns`, then α, loss and error."""
+    loss = np.array(body["loss"], float)
+    finite = np.isfinite(loss)
+    wrong = np.array(body["wrong"])
+    values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
+    if by_class:
+        classes = wrong.shape[1]
+        broken = np.where(finite, 1.0, np.nan)[:, None]
+        values = {name: np.repeat(value, classes) for name, value in values.items()}
+        values["label"] = np.tile(np.arange(classes), len(points))
+        values["class_error"] = (wrong / run.summary["class_counts"] * broken).ravel()
+        values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
+        values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
+    return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
+
+
+def _names(paths) -> list:
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def class_order(runs: Sequence[Run]) -> pd.DataFrame:
+    """When each class was learned, and the output bias with which it ended: one row a run and class.
+
+    Returns
+    -------
+    The runs' fields; `run`, its place among `runs`; `label`; `learned_at` (`learned_at`, NaN where never);
+    `place` in the order of learning, from 1, the mean of their places for classes learned at one logged step;
+    `output_bias` (logits); `centred_bias`, the same less its mean over classes, which changes no prediction
+
+    Raises
+    ------
+    InputError
+        A run without output bias.
+    """
+    frames = []
+    for i, run in enumerate(runs):
+        if run.summary["output_bias"] is None:
+            raise InputError(f"{run.config} has no output bias; allowed here: bias 'output' or 'all'")
+        bias = np.array(run.summary["output_bias"])
+        learned = learned_at(run.history).sort_index()
+        frames.append(
+            pd.DataFrame(
+                {
+                    **asdict(run.config),
+                    "run": i,
+                    "label": learned.index,
+                    "learned_at": learned.to_numpy(),
+                    "place": learned.rank().to_numpy(),
+                    "output_bias": bias,
+                    "centred_bias": bias - bias.mean(),
+                }
+            )
+        )
+    return together(frames, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
+
+
+def order_correlations(classes: pd.DataFrame) -> pd.Series:
+    """Kendall's τ-b, by run, between the step at which a class is learned and its output bias.
+
+    Classes that are never learned are left out; NaN where fewer than two steps are left to tell apart.
+    """
+
+    taus = {
+        run: kendalltau(of_run.learned_at, of_run.output_bias, nan_policy="omit").statistic
+        for run, of_run in classes.groupby("run")
+    }
+    return pd.Series(taus, name="tau", dtype=float).rename_axis("run")

@@ -1,0 +1,144 @@
+"""The committed record of a profile: finished work as a few tables, `results/PROFILE/KIND.parquet`, a row an entry.
+
+A column is `address`, `sections` (whose pages used the entry), or a value of the entry's key or body under its path,
+as `key.config.depth` or `history.loss`. `SHA256SUMS` says what every file holds, as `sha256sum -c` reads it.
+"""
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mli_utils.core.config import MLIError
+from mli_utils.runs import settings
+from mli_utils.runs.store import DamagedFile, address, on_disk
+
+SUMS = "SHA256SUMS"
+NOTHING = pa.table({"address": pa.array([], pa.string())})
+
+
+class DamagedRecord(MLIError):
+    """A file of the committed record does not hold what was written, and nothing may be computed in its place."""
+
+
+class Record:
+    """A record that is read; one whose folder is not there is empty."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._tables: dict[str, tuple[pa.Table, dict[str, int]]] = {}
+
+    @cached_property
+    def sums(self) -> dict[str, str]:
+        """The SHA-256 that each file should have, by its path within the folder."""
+        path = self.folder / SUMS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None where the record has no such file, or a damaged one that is made again.
+
+        Raises
+        ------
+        DamagedRecord
+            It is not what was written, and a book is rendered from it.
+        """
+        path = self.folder / name
+        if name not in self.sums:
+            return None
+        with on_disk("read", path):
+            data = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(data).hexdigest() == self.sums[name]:
+            return data
+        if settings.mode() == "book":
+            raise DamagedRecord(
+                f"{path} is damaged; 'git checkout {self.folder}' restores the record, 'make record' makes it anew"
+            )
+        warnings.warn(f"{path} is damaged; what it held is made again", DamagedFile, stacklevel=4)
+        return None
+
+    def json(self, name: str):
+        """What a JSON file holds, or None."""
+        data = self.read(name)
+        return None if data is None else json.loads(data)
+
+    def get(self, name: str) -> dict | None:
+        """The body of an entry, `KIND/ADDRESS`, or None."""
+        kind, _, at = name.partition("/")
+        table, rows = self._table(kind)
+        if at not in rows:
+            return None
+        (row,) = table.slice(rows[at], 1).to_pylist()
+        return unflatten({name: value for name, value in row.items() if _of_body(name)})
+
+    def entries(self) -> dict[str, dict]:
+        """Every row of every table, by `KIND/ADDRESS`."""
+        kinds = [name.removesuffix(".parquet") for name in self.sums if name.endswith(".parquet")]
+        return {f"{kind}/{row['address']}": row for kind in kinds for row in self._table(kind)[0].to_pylist()}
+
+    def _table(self, kind: str) -> tuple[pa.Table, dict[str, int]]:
+        if kind not in self._tables:
+            data = self.read(f"{kind}.parquet")
+            table = NOTHING if data is None else pq.read_table(io.BytesIO(data))
+            self._tables[kind] = table, {at: i for i, at in enumerate(table["address"].to_pylist())}
+        return self._tables[kind]
+
+
+def row(key: dict, body: dict, sections: Iterable[str]) -> dict:
+    """An entry as a row of its table."""
+    return {"address": address(key), "sections": sorted(sections), **flatten(key, "key."), **flatten(body)}
+
+
+def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes]) -> None:
+    """Write a record into an empty folder.
+
+    Parameters
+    ----------
+    rows : by `KIND/ADDRESS`, as `row` makes them
+    files : what else is in it, by path
+    """
+    kinds: dict[str, list] = {}
+    for name, one in sorted(rows.items()):
+        kinds.setdefault(name.partition("/")[0], []).append(one)
+    written = dict(files)
+    for kind, of_kind in kinds.items():
+        columns = dict.fromkeys(name for one in of_kind for name in one)
+        table = pa.table({name: pa.array([one.get(name) for one in of_kind]) for name in columns})
+        packed = io.BytesIO()
+        pq.write_table(table, packed, compression="zstd", compression_level=19)
+        written[f"{kind}.parquet"] = packed.getvalue()
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(written.items()))
+    for name, data in {**written, SUMS: sums.encode()}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def flatten(value: Mapping, above: str = "") -> dict:
+    """Values of nested mappings by their path, joined by dots."""
+    found = {}
+    for name, item in value.items():
+        found |= flatten(item, f"{above}{name}.") if isinstance(item, Mapping) else {f"{above}{name}": item}
+    return found
+
+
+def unflatten(values: Mapping) -> dict:
+    """Nested dicts of values by their path; what `flatten` takes apart."""
+    found: dict = {}
+    for path, value in values.items():
+        *folders, name = path.split(".")
+        place = found
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = value
+    return found
+
+
+def _of_body(column: str) -> bool:
+    return column not in ("address", "sections") and not column.startswith("key.")

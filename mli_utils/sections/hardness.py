@@ -1,0 +1,217 @@
+"""Small problems on which a plateau and the difficulty of the optimization come apart (section 02).
+
+Hardness is measured as the number of steps that gradient descent needs at the best constant step size.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy.special import expit
+
+from mli_utils.core import theory
+from mli_utils.core.config import InputError
+from mli_utils.core.plateaus import crossing, monotonicity_gap
+from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.style import LABELS, colours, style
+
+STEP_SIZES = np.geomspace(1e-6, 1e15, 211)  # ten a decade; a flat start is no obstacle, only a matter of scale
+SOLVED = 0.01  # of the loss at the start
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A loss to be minimised from a start.
+
+    loss, gradient : take parameters (…, n), return (…,) and (…, n)
+    start : (n,)
+    """
+
+    name: str
+    loss: Callable[[np.ndarray], np.ndarray]
+    gradient: Callable[[np.ndarray], np.ndarray]
+    start: np.ndarray
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the search over constant step sizes found.
+
+    steps : to the threshold at the best step size; None where no step size got there
+    step_size : the best one; where none got there, the largest with which the loss never rose
+    window : by what factor the step size may vary at twice the steps; 0 where there is none
+    end : (n,) where gradient descent stood then
+    """
+
+    steps: int | None
+    step_size: float
+    window: float
+    end: np.ndarray
+
+
+def scalar_power(r: int, start: float = 0.5) -> Problem:
+    """log(1 + exp(−w^r)): one weight to the power r, as in a network of r layers, and one sample to get right."""
+
+    def capped(w):
+        return np.minimum(w**r, 700)
+
+    return Problem(
+        f"one weight, power {r}",
+        lambda params: np.logaddexp(0, -capped(params[..., 0])),
+        lambda params: -r * params ** (r - 1) * expit(-capped(params)),
+        np.array([start]),
+    )
+
+
+def four_classes(r: int, delta: float = 0.5, noise: float = 0.01) -> Problem:
+    """The r-homogeneous model with biases (section 04), four classes, from weights near δ."""
+    k = 4
+    return Problem(
+        f"four classes, power {r}",
+        lambda params: theory.mean_loss(*theory.unpack(params, k), r),
+        lambda params: -theory.velocity(params, r, k),
+        np.concatenate([theory.initial_weights(k, delta, noise=noise).ravel(), np.zeros(k)]),
+    )
+
+
+def stretched_bowl(condition: float, dimensions: int = 20) -> Problem:
+    """½ Σ λ_i θ_i², curvatures from 1 down to 1/condition, each direction with an equal share of the first loss."""
+    curvatures = np.geomspace(1, 1 / condition, dimensions)
+    return Problem(
+        f"stretched bowl, condition {condition:g}",
+        lambda params: 0.5 * (curvatures * params**2).sum(-1),
+        lambda params: curvatures * params,
+        1 / np.sqrt(curvatures),
+    )
+
+
+def many_valleys(dimensions: int = 10, seed: int = 0) -> Problem:
+    """Rastrigin's function, Σ θ_i² + 10 (1 − cos 2πθ_i), from a point in a valley away from the lowest."""
+    return Problem(
+        f"many valleys, dimension {dimensions}",
+        lambda params: (params**2 + 10 * (1 - np.cos(2 * np.pi * params))).sum(-1),
+        lambda params: 2 * params + 20 * np.pi * np.sin(2 * np.pi * params),
+        3 + np.random.default_rng(seed).uniform(-0.2, 0.2, dimensions),
+    )
+
+
+def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP_SIZES) -> Solution:
+    """Gradient descent at every constant step size at once, until the loss is `SOLVED` of what it was.
+
+    Of equally fast step sizes the smallest is the best. Where none gets there within the budget, the end is that of
+    the largest step size with which the loss never rose.
+
+    Raises
+    ------
+    InputError
+        A budget below one step, or step sizes that are all too large.
+    """
+    if budget < 1:
+        raise InputError(f"budget={budget} is not allowed; allowed: 1 or more")
+    first = float(problem.loss(problem.start))
+    steps = np.full(len(step_sizes), math.inf)
+    ends = np.tile(problem.start, (len(step_sizes), 1))
+    monotone = np.ones(len(step_sizes), bool)
+    running, losses = np.arange(len(step_sizes)), np.full(len(step_sizes), first)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(1, budget + 1):
+            ends[running] -= step_sizes[running, None] * problem.gradient(ends[running])
+            now = problem.loss(ends[running])
+            monotone[running] &= now <= losses[running] * (1 + 1e-12)
+            losses[running] = now
+            solved = now <= SOLVED * first
+            steps[running[solved]] = step
+            # a step size four times as slow as the best cannot be the best, nor in its window
+            hopeless = ~np.isfinite(now) | (step > 4 * steps.min())
+            settled = np.abs(step_sizes[running, None] * problem.gradient(ends[running])).max(1) < 1e-14
+            running = running[~(solved | hopeless | settled)]
+            if not len(running):
+                break
+    if np.isfinite(steps).any():
+        best = int(np.argmin(steps))
+        good = step_sizes[steps <= 2 * steps[best]]
+        return Solution(int(steps[best]), float(step_sizes[best]), float(good[-1] / good[0]), ends[best])
+    if not monotone.any():
+        raise InputError(
+            f"no step size from {step_sizes[0]:g} to {step_sizes[-1]:g} lowers the loss; allowed: smaller ones"
+        )
+    best = int(np.flatnonzero(monotone)[-1])
+    return Solution(None, float(step_sizes[best]), 0.0, ends[best])
+
+
+def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    """(alphas,) what is still to lose on the straight line from the start to `end`: 1 at the start, 0 at the end."""
+    shares = np.asarray(alphas)[:, None]
+    losses = problem.loss((1 - shares) * problem.start + shares * end)
+    first, last = problem.loss(np.stack([problem.start, end]))
+    return (losses - last) / (first - last)
+
+
+def nearest_solution(r: int, start: float = 0.5) -> float:
+    """Of all weights that solve `scalar_power` the smallest: where the loss has just come down to the threshold."""
+    threshold = SOLVED * math.log1p(math.exp(-(start**r)))
+    return math.log(1 / math.expm1(threshold)) ** (1 / r)
+
+
+def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Solve problems and draw their lines.
+
+    Returns
+    -------
+    table : a row a problem: `steps` (missing where never solved), `step size`, `window`, `plateau` (how far along the
+        line at least nine tenths of the loss are still to lose), `largest rise`, `convex`
+    lines : tidy rows of `problem`, `alpha`, `to lose`
+    """
+    alphas = np.linspace(0, 1, points)
+    rows, lines = [], []
+    for problem in problems:
+        found = solve(problem, budget)
+        curve = line(problem, found.end, alphas)
+        rows.append(
+            {
+                "problem": problem.name,
+                "steps": found.steps,
+                "step size": found.step_size,
+                "window": found.window,
+                "plateau": crossing(alphas, curve, 0.9),
+                "largest rise": monotonicity_gap(curve),
+                "convex": bool(np.diff(curve, 2).min() > -1e-9),
+            }
+        )
+        lines.append(pd.DataFrame({"problem": problem.name, "alpha": alphas, "to lose": curve}))
+    return pd.DataFrame(rows).astype({"steps": "Int64"}), pd.concat(lines, ignore_index=True)
+
+
+def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Figure:
+    """Curves beside bars: what is still to lose over α, and the steps to solve each problem, on a logarithmic axis."""
+    if nothing(lines, "alpha", "to lose", "problem"):
+        return empty_figure()
+    if nothing(steps, "problem", "steps"):
+        return empty_figure()
+    names = list(steps["problem"])
+    of_names = dict(zip(names, colours(len(names)), strict=True))
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
+        sns.lineplot(
+            lines, x="alpha", y="to lose", hue="problem", style="problem", palette=of_names, legend=False, ax=left
+        )
+        left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
+        for place, (name, count) in enumerate(zip(names, steps["steps"], strict=True)):
+            never = pd.isna(count)
+            right.barh(place, budget if never else max(count, 1), left=0.5, color=of_names[name], alpha=0.85)
+            right.annotate(
+                "never" if never else f"{count:.0f}",
+                (budget if never else max(count, 1) + 0.5, place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        right.set(xscale="log", xlim=(0.5, budget * 12), xlabel="steps at the best step size")
+        right.set_yticks(range(len(names)), names)
+        right.invert_yaxis()
+    return figure

@@ -1,0 +1,249 @@
+"""The (α_weights, α_bias) square, and what one forward pass of the trained network predicts (section 03)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy.interpolate import RegularGridInterpolator
+
+from mli_utils.core.config import InputError
+from mli_utils.core.curves import chunks
+from mli_utils.core.curves import square as square_of
+from mli_utils.core.evaluation import anatomy
+from mli_utils.core.parameters import device_of, output_bias, parameter_groups, without_output_bias
+from mli_utils.core.paths import alpha_grid, interpolate_parameters
+from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.style import LABELS, PALETTE, style
+from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, measure
+from mli_utils.runs.trained import Run, together
+
+PREDICTIONS = ("closed form", "gain", "gain and shift")
+
+
+def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
+    """Training loss and error where the weights are at one α of the line and the biases at another.
+
+    Returns
+    -------
+    Tidy frame with the runs' fields, `status`, `alpha_weights`, `alpha_bias`, `loss` (nats), `error`
+
+    Raises
+    ------
+    InputError
+        A run whose network has normalization layers.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    for run in runs:
+        if run.config.normalization != "none":
+            raise InputError(f"no square for {run.config}: its normalization is neither; allowed: networks without")
+    points = alpha_grid(alphas)
+    frames = []
+    for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals):
+        frame = curve_frame(run, body, np.repeat(points, len(points)))
+        frame["alpha_bias"] = np.tile(points, len(points))
+        frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
+    return together(frames, "alpha_weights", "alpha_bias", "loss", "error")
+
+
+def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
+    """Curves on the linear path as theory has them, for networks with an output bias only.
+
+    Three predictions, told apart by `path`. All start from the trained network's logits without its output bias, s.
+
+    `closed form`: z(α) = α^r s + α b. From one forward pass of the trained network; exact where θ(0) = 0.
+    `gain`: z(α) = g(α) s + α b, where g(α) is how much of what tells images apart in s there is in the logits without
+    output bias at α on the true path (its projection; logits centred over classes and over images).
+    `gain and shift`: z(α) = g(α) (s − s̄) + m(α) + α b, where s̄ is the mean of s over images and m(α) that of the
+    logits without output bias at α: what θ(0) says of every image alike.
+
+    Returns
+    -------
+    A frame as `mli.interpolate`'s, with the columns `gain` (g(α), or α^r) and `alignment` (the cosine between what
+    tells images apart at α and at 1; NaN for the closed form)
+
+    Raises
+    ------
+    InputError
+        A run whose network is not fully connected, has normalization layers, or biases that are not `output`.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    for run in runs:
+        if (run.config.model, run.config.normalization, run.config.bias) != ("fcn", "none", "output"):
+            raise InputError(f"no closed form for {run.config}; allowed: fcn with bias 'output', no norm")
+    points = alpha_grid(alphas)
+    frames = []
+    for run, body in _each(runs, "predictions", points, "the predicted curve", _predictions):
+        gains = {name: np.array(body["gain"], float) for name in PREDICTIONS}
+        gains["closed form"] = points**run.config.depth
+        for name in PREDICTIONS:
+            kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
+            frame = curve_frame(run, kept, points, start="zero" if name == "closed form" else "own", path=name)
+            alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
+            frames.append(frame.assign(gain=gains[name], alignment=alignment))
+    return together(frames, "start", "path", *ALONG_CURVES, "gain", "alignment")
+
+
+def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
+    """Each run with what `compute(model, (θ(0), θ(T)), images, points)` measures of it, from the store where it is."""
+    key, made = {"alphas": points.tolist()}, partial(compute, points=points)
+    wanted = [Measurement(run, kind, key, what, made, "weights_and_biases") for run in runs]
+    return list(zip(runs, measure(wanted, "run"), strict=True))
+
+
+def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
+    """`square_of` without the classes, which nobody asks for on a square."""
+    measured = square_of(model, *ends, points, images)
+    return {"loss": measured["loss"], "wrong": measured["wrong"].sum(1, keepdims=True)}
+
+
+@torch.no_grad()
+def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
+    start, end = ends
+    depth = max(group.layer for group in parameter_groups(model).values())
+    device = device_of(start)
+    pixels, labels = images.images.to(device), images.labels.to(device)
+    bias = output_bias(end).double()
+    free = [without_output_bias(side) for side in (start, end)]
+    signal = model.logits(free[1], pixels).double()
+    signal -= signal.mean(1, keepdim=True)  # a shift of all logits changes nothing
+    apart = signal - signal.mean(0)  # what tells images apart
+    total, sums = [], {name: [] for name in PREDICTIONS}
+    for chosen in chunks(len(points), model, device):
+        some = points[chosen]
+        there = model.logits(interpolate_parameters(model, *free, some), pixels).double()
+        there -= there.mean(-1, keepdim=True)
+        shift = there.mean(1, keepdim=True)
+        overlap = ((there - shift) * apart).sum((1, 2))
+        gain = overlap / apart.square().sum()
+        total.append({"gain": gain, "alignment": overlap / ((there - shift).flatten(1).norm(dim=1) * apart.norm())})
+        alpha = torch.as_tensor(some, device=device)[:, None, None]
+        kept = gain[:, None, None]
+        for name, predicted in (
+            ("closed form", alpha**depth * signal),
+            ("gain", kept * signal),
+            ("gain and shift", kept * apart + shift),
+        ):
+            sums[name].append(anatomy(predicted + alpha * bias, labels))
+    arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
+    for name, parts in sums.items():
+        arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
+        arrays[f"{name}: wrong"] = torch.cat([part["wrong"].sum(1, keepdim=True) for part in parts]).cpu().numpy()
+    return arrays
+
+
+def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:
+    """Means over runs on the (α_weights, α_bias) square, with the linear and the homogeneous path drawn on it."""
+    if nothing(frame, "alpha_weights", "alpha_bias", *measures):
+        return empty_figure()
+    with style():
+        figure, panels = plt.subplots(
+            1, len(measures), figsize=(4.6 * len(measures), 3.9), squeeze=False, layout="constrained"
+        )
+        path = np.linspace(0, 1, 201)
+        for axes, measure in zip(panels.flat, measures, strict=True):
+            table = frame.pivot_table(index="alpha_bias", columns="alpha_weights", values=measure)
+            drawn = axes.pcolormesh(
+                table.columns, table.index, table, cmap="cividis", shading="gouraud", rasterized=True
+            )
+            figure.colorbar(drawn, ax=axes, label=LABELS.get(measure, measure))
+            axes.plot(path, path, color="white", lw=2, label="linear")
+            axes.plot(path, path**depth, color="white", lw=2, ls="--", label="homogeneous")
+            axes.set(xlabel="α of the weights", ylabel="α of the bias", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+            axes.grid(False)
+        panels.flat[0].legend(loc="upper left", labelcolor="white", frameon=True, facecolor="0.25", framealpha=0.75)
+    return figure
+
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+Moving = tuple[list[dict], dict, Callable[..., list[dict]]]  # `always`, `layout` and `traces` of `show_interactive`
+
+
+def square_traces(square: pd.DataFrame, depth: int) -> Moving:
+    """Error and loss on the (α_weights, α_bias) square with the linear and the homogeneous path, and a dot on each.
+
+    Parameters
+    ----------
+    square : as `landscape.square` returns it; means over its runs are drawn
+    depth : of the networks: on the homogeneous path the bias is at α^depth
+
+    Returns
+    -------
+    `always` and `layout` of `show_interactive`, and its `traces`, a function of α; a dot's number is read off the map,
+    linearly between its points
+    """
+    ends = {"linear": lambda alpha: alpha, "homogeneous": lambda alpha: alpha**depth}
+    dense = np.linspace(0, 1, 101)
+    always, read = [], {}
+    for name, axis, side in (("error", "", 0.4), ("loss", "2", 1.0)):
+        table = square.pivot_table(index="alpha_weights", columns="alpha_bias", values=name)
+        read[axis] = RegularGridInterpolator((table.index, table.columns), table.to_numpy())
+        there = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
+        always.append(
+            {
+                "type": "heatmap",
+                "x": table.index.to_numpy().round(4).tolist(),
+                "y": table.columns.to_numpy().round(4).tolist(),
+                "z": [[float(f"{value:.3g}") for value in row] for row in table.to_numpy().T],
+                "colorscale": "Cividis",
+                "zsmooth": "best",
+                "colorbar": {"x": side, "thickness": 12, "len": 0.9, "title": {"text": name, "side": "top"}},
+                "hovertemplate": f"α weights %{{x}}<br>α bias %{{y}}<br>{name} %{{z}}<extra></extra>",
+                **there,
+            }
+        )
+        for dash, (path, bias) in zip(DASHES, ends.items(), strict=False):
+            always.append(
+                {
+                    "x": dense.round(3).tolist(),
+                    "y": bias(dense).round(4).tolist(),
+                    "name": path,
+                    "mode": "lines",
+                    "line": {"color": "white", "dash": dash, "width": 2},
+                    "hoverinfo": "skip",
+                    "showlegend": False,
+                    **there,
+                }
+            )
+
+    def traces(alpha: float) -> list[dict]:
+        return [
+            {
+                "x": [float(alpha)],
+                "y": [float(bias(alpha))],
+                "mode": "markers+text",
+                "marker": {"size": 13, "color": PALETTE[place], "line": {"color": "white", "width": 2}},
+                "text": [f"<b>{path} {read[axis]((alpha, bias(alpha))):.2f}</b>"],
+                "textposition": _beside(alpha, bias(alpha), place),
+                "textfont": {"color": "white", "size": 13, "shadow": "0 0 3px black, 0 0 3px black"},
+                "cliponaxis": False,
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "xaxis": f"x{axis}",
+                "yaxis": f"y{axis}",
+            }
+            for axis in read
+            for place, (path, bias) in enumerate(ends.items())
+        ]
+
+    def axes(other: str, domain: list[float], said: str) -> dict:
+        return {"domain": domain, "title": {"text": said, "standoff": 4}, "range": [0, 1], "anchor": other}
+
+    layout = {
+        "height": 380,
+        "margin": {"l": 50, "r": 70, "t": 30, "b": 45},
+        "xaxis": axes("y", [0, 0.4], "α of the weights"),
+        "xaxis2": axes("y2", [0.6, 1], "α of the weights"),
+        "yaxis": axes("x", [0, 1], "α of the bias"),
+        "yaxis2": axes("x2", [0, 1], "α of the bias"),
+    }
+    return always, layout, traces
+
+
+def _beside(alpha: float, bias: float, place: int) -> str:
+    """Where the words of a dot stand so that they stay in the square and out of each other's way."""
+    height = "bottom" if bias > 0.9 and place else "middle" if bias > 0.9 else "top"
+    return f"{height} {'right' if alpha < 0.5 else 'left'}"
