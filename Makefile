@@ -10,15 +10,20 @@ PORT ?= 8000
 TORCH_BACKEND ?=
 PYTHON ?=
 BENCH ?=
+GROUP ?=
 ROUNDS ?= 3
 KILLS ?= 60
 
+# What reads the book and reproduces it does without JupyterLab, Dask and what tests need: each group has a mark of its
+# own, and comes with the first target that needs it.
 ifeq ($(PYTHON),)
   RUN := .venv/bin/python
-  READY := .venv/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
+  MARK := .venv/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
+  READY := $(MARK)$(if $(SCHEDULER),.cluster)
+  LAB := $(MARK).lab
+  DEV := $(MARK).dev
 else
   RUN := "$(PYTHON)"
-  READY :=
 endif
 # A user without a home, or with one that is not theirs to write into, has one among what is built.
 ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
@@ -44,11 +49,11 @@ help:  ## this list
 	@echo "  DEVICE=auto cpu cuda  TORCH_BACKEND=auto cpu cu130 …  PYTHON=python: your active environment, as it is"
 	@echo "  SCHEDULER=tcp://HOST:PORT: groups of runs go to the workers of a Dask cluster"
 
-env: $(READY)  ## .venv with the locked versions (skipped when up to date)
+env: $(if $(GROUP),$(MARK).$(GROUP),$(READY))  ## .venv with the locked versions (GROUP=lab, cluster or dev: with more)
 
 # uv puts the locked versions into .venv; the lock is a constraint, so another torch build brings no CUDA with it.
 # Where Python is told to keep no bytecode, it is made here: without, every process takes three times as long to load.
-.venv/.ready .venv/.ready-$(TORCH_BACKEND): pyproject.toml requirements.lock
+$(MARK) $(MARK).cluster $(MARK).lab $(MARK).dev: pyproject.toml requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "python3 is older than 3.11; install Python 3.11 or newer"; exit 2; }
 	@python3 -c 'import ensurepip, venv' || \
@@ -57,8 +62,8 @@ env: $(READY)  ## .venv with the locked versions (skipped when up to date)
 	.venv/bin/python -m pip install --quiet -c requirements.lock uv
 	.venv/bin/uv pip install --quiet --python .venv/bin/python -c requirements.lock \
 	  $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode) \
-	  -e '.[cluster,dev]'
-	@rm -f .venv/.ready*; touch $@
+	  -e '.$(if $(filter .cluster .lab .dev,$(suffix $@)),[$(patsubst .%,%,$(suffix $@))])'
+	@find .venv -maxdepth 1 -name '.ready*' -not -name '$(notdir $(MARK))' -not -name '$(notdir $(MARK)).*' -delete; touch $(MARK) $@
 
 data: $(READY)  ## download and check MNIST, CIFAR-10 and CIFAR-100 into MLI_DATA_DIR (default data/)
 	@$(MLI) data
@@ -72,30 +77,34 @@ book: $(READY)  ## render the book from the best committed record, or PROFILE's;
 pdf: $(READY)  ## the rendered book as one file, through Chromium: _build/book.pdf
 	@$(MLI) pdf
 
-bench: $(READY)  ## time it against the alternatives and the machine: build/bench.json (BENCH=train_fcn ROUNDS=3)
+bench: $(DEV)  ## time it against the alternatives and the machine: build/bench.json (BENCH=train_fcn ROUNDS=3)
 	@$(RUN) -m benchmarks $(BENCH) --rounds $(ROUNDS)
 
-record: $(READY)  ## write the pages' runs and curves into results/PROFILE
-	@$(MLI) record --profile "$(PROFILE)"
+record: $(READY)  ## write what the pages were made from into results/PROFILE (SECTION= one of them)
+	@$(MLI) record --profile "$(PROFILE)" --section "$(SECTION)"
 
 serve: $(READY)  ## show the book at http://127.0.0.1:8000 (PORT=)
 	@$(MLI) serve --port "$(PORT)"
 
-lab: $(READY)  ## edit the notebooks in JupyterLab
+lab: $(LAB)  ## edit the notebooks in JupyterLab
 	@$(if $(PROFILE),MLI_PROFILE="$(PROFILE)") $(MLI) lab
 
-test: $(READY)  ## unit tests, notebooks under smoke, strict build, scan of the site
+test: $(DEV)  ## unit tests, notebooks under smoke, strict build, scan of the site
 	@$(RUN) -m pytest
 
-test-faults: $(READY)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
+test-faults: $(DEV)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
 	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults
 
-test-places: $(READY)  ## reproductions in odd places: paths, locales, users, clocks, other repositories (15 min)
+test-places: $(DEV)  ## reproductions in odd places: paths, locales, users, clocks, other repositories (15 min)
 	@$(RUN) -m pytest -m places
 
-lint: $(READY)  ## ruff on code and notebooks
+lint: $(DEV)  ## style of code and notebooks, what imports what, types, docstrings, declared dependencies
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(if $(PYTHON),,.venv/bin/)lint-imports --no-logo
+	@$(RUN) -m mypy
+	@$(RUN) -m pytest -q tests/test_docstrings.py
+	@$(RUN) -m deptry .
 
 clean:  ## remove everything made here but .venv, data/ and results/
 	rm -rf _build build book/notebooks book/made notebooks/figures

@@ -4,15 +4,14 @@ import argparse
 import json
 import sys
 
-from benchmarks import adaptive, cluster, convolutions, curves, training
-from mli_utils import provenance, settings
-from mli_utils.config import MLIError, choose
-from mli_utils.store import write_atomically
+from benchmarks import cluster, convolutions, curves, training
+from mli_utils.core.config import MLIError, choose
+from mli_utils.runs import provenance, settings
+from mli_utils.runs.files import write_atomically
 
 BENCHES = {
     "train_fcn": training.bench,
     "curve_fcn": curves.bench,
-    "curve_adaptive": adaptive.bench,
     "train_conv": convolutions.bench,
     "grow_runs": training.growth,
     "grow_points": curves.growth,

@@ -1,11 +1,13 @@
 """Training convolutional networks: one a thread, channels last, as the package does, and two other ways.
 
-Whether `models.logits` should compute them one after the other, as it does, is for this to measure.
+Whether `Network.logits` should compute them one after the other, as it does, is for this to measure.
 """
 
 import itertools
 import math
+from collections.abc import Iterator
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -13,8 +15,12 @@ from torch.nn.functional import conv2d, cross_entropy, max_pool2d
 
 import mli_utils as mli
 from benchmarks.measure import compare, timed
-from mli_utils import data, models, tasks, training
-from mli_utils.config import RunConfig
+from mli_utils.core import training
+from mli_utils.core.config import RunConfig
+from mli_utils.core.convnets import VGG16
+from mli_utils.core.initialization import initialize
+from mli_utils.core.parameters import stack
+from mli_utils.runs import parallel, trained
 
 
 def networks(number: int, width: int, epochs: int) -> list[RunConfig]:
@@ -27,34 +33,26 @@ def networks(number: int, width: int, epochs: int) -> list[RunConfig]:
 
 def ours(configs: list[RunConfig]) -> None:
     """As the package trains them, but for the histories: `grouped` has none either."""
-    kept, training.log_steps = training.log_steps, lambda: itertools.chain([0], itertools.repeat(math.inf))
-    try:
-        _train(configs)
-    finally:
-        training.log_steps = kept
 
+    def only_first() -> Iterator[float]:
+        return itertools.chain([0], itertools.repeat(math.inf))
 
-def _train(configs: list[RunConfig]) -> None:
-    tasks.Here().each(configs, [([config],) for config in configs], lambda group: list(training.train_group(group)))
+    with patch.object(training, "log_steps", only_first), parallel.workers() as workers:
+        list(workers.each(trained.train_here, [(config, ([config], None)) for config in configs], lambda epochs: None))
 
 
 def contiguous(configs: list[RunConfig]) -> None:
     """The same, with channels before rows and columns in memory."""
-    from mli_utils import convnets
-
-    kept, convnets.VGG16.memory_format = convnets.VGG16.memory_format, torch.contiguous_format
-    try:
+    with patch.object(VGG16, "memory_format", torch.contiguous_format):
         ours(configs)
-    finally:
-        convnets.VGG16.memory_format = kept
 
 
 def grouped(configs: list[RunConfig]) -> None:
     """All networks in one: each layer a convolution in as many groups as there are networks; nothing is logged."""
     first, number = configs[0], len(configs)
-    digits = data.load(first.dataset).first(first.n_train)
-    base = models.build(first)
-    members = models.stack([models.initialize(base, config) for config in configs])
+    digits = mli.load_data(first.dataset).first(first.n_train)
+    base = mli.build(first)
+    members = stack([initialize(base, config) for config in configs])
     params = {name: value.flatten(0, 1).requires_grad_() for name, value in members.items() if value.ndim == 5}
     head = {name: value.requires_grad_() for name, value in members.items() if value.ndim < 5}
     steps = [module for module in base.features if not isinstance(module, nn.ReLU)]

@@ -13,9 +13,11 @@ from torch.utils.data import DataLoader
 import mli_utils as mli
 from benchmarks import limits
 from benchmarks.measure import compare, timed
-from mli_utils import data, interpolation, models, settings, training
-from mli_utils.config import RunConfig
-from mli_utils.models import Params
+from mli_utils.core.config import RunConfig
+from mli_utils.core.curves import chunks, curve
+from mli_utils.core.parameters import Params
+from mli_utils.core.training import train_group
+from mli_utils.runs import images, settings
 
 EPOCHS = 5  # that the network trains, on the first images; how well is not what is measured
 TRAINED_ON = 10_000
@@ -29,24 +31,24 @@ def network() -> RunConfig:
 
 def ends(config: RunConfig) -> tuple[Params, Params]:
     """θ(0) and θ(T) of a trained network."""
-    (trained,) = training.train_group([config])
+    (trained,) = train_group([config], *images.of_run(config))
     return trained.start, trained.end
 
 
 def ours(config: RunConfig, points: np.ndarray, start: Params, end: Params) -> dict[str, np.ndarray]:
-    return interpolation.curve(models.build(config), start, end, points, "linear", data.load(config.dataset))
+    return curve(mli.build(config), start, end, points, "linear", mli.load_data(config.dataset))
 
 
 @torch.no_grad()
 def textbook(config: RunConfig, loader: DataLoader, points: np.ndarray, start: Params, end: Params) -> dict:
     """One pass of a loader over the whole set for each α."""
-    model = models.build(config).eval()
+    model = mli.build(config).eval()
     losses, wrong = [], []
     for alpha in points.tolist():
         model.load_state_dict({name: (1 - alpha) * start[name] + alpha * end[name] for name in start})
         loss, errors, samples = 0.0, 0, 0
-        for images, labels in loader:
-            logits = model(images)
+        for pixels, labels in loader:
+            logits = model(pixels)
             loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
             errors += (logits.argmax(1) != labels).sum().item()
             samples += len(labels)
@@ -75,19 +77,19 @@ def loss_landscapes(config: RunConfig, number: int, start: Params, end: Params) 
     from loss_landscapes import linear_interpolation
     from loss_landscapes.metrics import Loss
 
-    images = data.load(config.dataset)
-    first, last = (models.build(config) for _ in range(2))
+    whole = mli.load_data(config.dataset)
+    first, last = (mli.build(config) for _ in range(2))
     first.load_state_dict(start)
     last.load_state_dict(end)
-    metric = Loss(nn.CrossEntropyLoss(), images.images, images.labels)
+    metric = Loss(nn.CrossEntropyLoss(), whole.images, whole.labels)
     with torch.no_grad():
         return linear_interpolation(first, last, metric, number, deepcopy_model=True)
 
 
 def products(config: RunConfig, number: int, samples: int) -> Counter:
-    """The products of a curve, its points taken together as `interpolation.chunks` has them."""
+    """The products of a curve, its points taken together as `core.curves.chunks` has them."""
     counted = Counter()
-    for some in interpolation.chunks(number, models.build(config), torch.device("cpu")):
+    for some in chunks(number, mli.build(config), torch.device("cpu")):
         counted += limits.of_evaluation(config, len(some), samples, on_a_line=True)
     first = [product for product in counted if product[0] == 1 and product[1] == samples]
     return counted | dict.fromkeys(first, 2)  # two of them for the whole curve
@@ -113,7 +115,7 @@ def bench(rounds: int, number: int = 51) -> list[dict]:
         def in_full(seconds: float) -> float:
             return seconds * number / len(few)
 
-        samples = len(data.load(config.dataset))
+        samples = len(mli.load_data(config.dataset))
         rows = compare(
             "curve_fcn",
             f"{number} points on {samples:,} images of MNIST, 10 layers 256 wide",
@@ -133,12 +135,12 @@ def growth(rounds: int, numbers: tuple[int, ...] = (11, 51, 201)) -> list[dict]:
     """Cost against the number of α, on fewer images."""
     config = network()
     start, end = ends(config.replace(epochs=1))
-    images = data.load(config.dataset).first(TRAINED_ON)
-    model = models.build(config)
+    some = mli.load_data(config.dataset).first(TRAINED_ON)
+    model = mli.build(config)
 
     def seconds(number: int) -> Callable[[], float]:
         points = np.linspace(0, 1, number)
-        return lambda: timed(lambda: interpolation.curve(model, start, end, points, "linear", images))
+        return lambda: timed(lambda: curve(model, start, end, points, "linear", some))
 
     return grown("grow_points", "points of a curve", numbers, seconds, rounds)
 

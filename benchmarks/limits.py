@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import torch
 
-from mli_utils import models
-from mli_utils.config import DATASETS, RunConfig
+from mli_utils.core.config import DATASETS, RunConfig
+from mli_utils.core.networks import FCN
 
 Product = tuple[int, int, int, int]  # stack, rows, inner, columns
 REPEATS, SETS = 6, 10  # of each product, on as many sets of operands as a network of ten layers has
@@ -32,8 +32,8 @@ def of_evaluation(config: RunConfig, networks: int, samples: int, on_a_line: boo
         if i == 0 and on_a_line:
             counted[1, samples, inputs, outputs] += 2
             continue
-        whole, rest = divmod(samples, models.SAMPLES_AT_ONCE)
-        for rows, times in ((models.SAMPLES_AT_ONCE, whole), (rest, 1)):
+        whole, rest = divmod(samples, FCN.samples_at_once)
+        for rows, times in ((FCN.samples_at_once, whole), (rest, 1)):
             if rows:
                 counted[networks, rows, inputs, outputs] += times
     return counted

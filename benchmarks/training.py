@@ -13,8 +13,9 @@ import mli_utils as mli
 from benchmarks import limits
 from benchmarks.curves import grown
 from benchmarks.measure import compare, timed
-from mli_utils import data, models, training
-from mli_utils.config import RunConfig
+from mli_utils.core import training
+from mli_utils.core.config import RunConfig
+from mli_utils.runs import images
 
 
 def networks(number: int, epochs: int) -> list[RunConfig]:
@@ -23,35 +24,35 @@ def networks(number: int, epochs: int) -> list[RunConfig]:
 
 
 def ours(configs: list[RunConfig]) -> None:
-    list(training.train_group(configs))
+    list(training.train_group(configs, *images.of_run(configs[0])))
 
 
 def textbook(configs: list[RunConfig]) -> None:
     """One network after the other, batches from a `DataLoader`, `torch.optim.SGD`; nothing is logged."""
     for config in configs:
-        digits = data.load(config.dataset)
+        digits = mli.load_data(config.dataset)
         batches = DataLoader(TensorDataset(digits.images, digits.labels), config.batch_size, shuffle=True)
-        model = models.build(config)
+        model = mli.build(config)
         optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
         for _ in range(config.epochs):
-            for images, labels in batches:
+            for pixels, labels in batches:
                 optimizer.zero_grad()
-                cross_entropy(model(images), labels).backward()
+                cross_entropy(model(pixels), labels).backward()
                 optimizer.step()
 
 
 def vmapped(configs: list[RunConfig]) -> None:
     """All networks at once, as the documentation of `torch.func` has it; nothing is logged."""
     first = configs[0]
-    digits = data.load(first.dataset)
+    digits = mli.load_data(first.dataset)
     members = [_plain(config) for config in configs]
     params, buffers = stack_module_state(members)
     params = {name: value.detach() for name, value in params.items()}
     velocity = {name: torch.zeros_like(value) for name, value in params.items()}
     base = members[0].to("meta")
 
-    def loss(params, buffers, images, labels):
-        return cross_entropy(functional_call(base, (params, buffers), (images,)), labels)
+    def loss(params, buffers, pixels, labels):
+        return cross_entropy(functional_call(base, (params, buffers), (pixels,)), labels)
 
     gradient = vmap(grad(loss))
     with torch.no_grad():
@@ -70,13 +71,13 @@ def _plain(config: RunConfig) -> nn.Module:
     layers = [nn.Linear(*size, bias=i == len(sizes) - 1) for i, size in enumerate(sizes)]
     between = itertools.chain.from_iterable((layer, nn.ReLU()) for layer in layers[:-1])
     plain = nn.Sequential(nn.Flatten(), *between, layers[-1])
-    plain.load_state_dict(dict(zip(plain.state_dict(), models.build(config).state_dict().values(), strict=True)))
+    plain.load_state_dict(dict(zip(plain.state_dict(), mli.build(config).state_dict().values(), strict=True)))
     return plain
 
 
 def products(configs: list[RunConfig]) -> Counter:
     """The products of our work: those of every step, and of the evaluations that a history has a row for."""
-    first, samples = configs[0], len(data.load(configs[0].dataset))
+    first, samples = configs[0], len(mli.load_data(configs[0].dataset))
     whole, rest = divmod(samples, first.batch_size)
     counted = Counter()
     steps = first.epochs * (whole + bool(rest))

@@ -6,7 +6,7 @@ from .core.estimates import intervals as intervals
 from .core.estimates import mean_and_interval as mean_and_interval
 from .core.estimates import paired_differences as paired_differences
 from .core.estimates import rank_correlation as rank_correlation
-from .core.networks import build as build
+from .core.initialization import build as build
 from .core.paths import interpolate_parameters as interpolate_parameters
 from .core.plateaus import only_fitted as only_fitted
 from .core.plateaus import plateau as plateau

@@ -78,12 +78,22 @@ def mli(root, *arguments, cwd=None, **environment):
     )
 
 
-def notebook(*cells: str, **parameters) -> str:
-    """The text of a notebook: a heading, a cell of parameters, and these cells."""
+def notebook(*cells: str | nbformat.NotebookNode, **parameters) -> str:
+    """The text of a notebook: a heading, a cell of parameters, and these cells; texts are code."""
     given = nbformat.v4.new_code_cell("".join(f"{name} = {value}\n" for name, value in parameters.items()))
     given.metadata["tags"] = ["parameters"]
     heading = nbformat.v4.new_markdown_cell("# A section\n\nIts text.")
-    return nbformat.writes(nbformat.v4.new_notebook(cells=[heading, given, *map(nbformat.v4.new_code_cell, cells)]))
+    made = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    return nbformat.writes(nbformat.v4.new_notebook(cells=[heading, given, *made]))
+
+
+ALT = "What is seen in this figure, in plain words and more than forty letters."
+
+
+def caption(name: str, text: str = "A caption.", alt: str = ALT) -> nbformat.NotebookNode:
+    """A cell of prose with the figure of this name in it."""
+    options = f":name: {name}\n" + (f":alt: {alt}\n" if alt else "")
+    return nbformat.v4.new_markdown_cell(f"Before it.\n\n:::{{glue:figure}} {name}\n{options}{text}\n:::\n\nAfter it.")
 
 
 def small_book(root: Path, **sections: str) -> Path:
@@ -102,6 +112,7 @@ def small_book(root: Path, **sections: str) -> Path:
         (root / name).write_text(yaml.safe_dump(value), encoding="utf-8")
     shutil.copy(PROJECT / "_config.yml", root)
     shutil.copytree(PROJECT / "book" / "_static", root / "book" / "_static")
+    (root / "README.md").write_text("# A small book\n", encoding="utf-8")
     (root / "book" / "index.md").write_text("# A small book\n", encoding="utf-8")
     (root / "book" / "choices.md").write_text("# Choices\n\nWhat was chosen.\n", encoding="utf-8")
     (root / "book" / "references.bib").write_text("", encoding="utf-8")

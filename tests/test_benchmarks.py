@@ -3,16 +3,15 @@
 import json
 
 import numpy as np
-import pandas as pd
-import pytest
 import torch
-from matplotlib import pyplot as plt
 from torch.utils.data import DataLoader, TensorDataset
 
 import mli_utils as mli
 from benchmarks import __main__ as command_line
 from benchmarks import convolutions, curves, limits, measure, training
-from mli_utils import data, publish, settings
+from mli_utils.book import record
+from mli_utils.runs import settings
+from mli_utils.sections import speed
 
 
 def test_medians_ratios_and_spread():
@@ -49,7 +48,7 @@ def test_the_alternatives_train():
 def test_curves_are_the_textbook_s(tmp_path):
     config = mli.RunConfig(depth=10, width=32, init_scale=0.6)
     start, end = curves.ends(config.replace(epochs=20))
-    digits = data.load("digits")
+    digits = mli.load_data("digits")
     loader = DataLoader(TensorDataset(digits.images, digits.labels), 500)
     off = curves.check(config, np.linspace(0, 1, 6), start, end, loader)
     assert off["loss"] < 1e-6 and off["wrong"] == 0
@@ -67,7 +66,7 @@ def test_bench_leaves_rows_for_the_page(monkeypatch, capsys):
     row, kept = json.loads(settings.bench_file().read_text(encoding="utf-8"))
     assert {"name", "seconds", "alternative", "ratio", "limit_share"} <= row.keys() and row["machine"]
     assert (row["name"], kept["name"]) == ("train_fcn", "curve_fcn")  # in their order; what was not run again stays
-    assert mli.benchmarks().ratio.tolist() == [2.0, 2.0]
+    assert speed.benchmarks().ratio.tolist() == [2.0, 2.0]
 
 
 def test_the_record_keeps_benchmarks_that_were_not_run_again():
@@ -76,33 +75,15 @@ def test_the_record_keeps_benchmarks_that_were_not_run_again():
         path.write_text(json.dumps([{"name": name, "seconds": taken} for name, taken in seconds.items()]))
 
     own, recorded = settings.bench_file(), settings.bench_record()
-    publish.record_benchmarks()
+    record.record_benchmarks()
     assert not recorded.exists()
     write(recorded, train_fcn=1, curve_fcn=1)
     write(own, train_fcn=2)
-    publish.record_benchmarks()
+    record.record_benchmarks()
     assert [row["seconds"] for row in json.loads(recorded.read_text(encoding="utf-8"))] == [1, 1]
     write(own, train_fcn=2, curve_fcn=2, cluster=2)
-    publish.record_benchmarks()
+    record.record_benchmarks()
     assert recorded.read_text(encoding="utf-8") == own.read_text(encoding="utf-8")
-
-
-def test_the_page_s_figures_and_numbers():
-    nothing = mli.benchmarks()
-    assert nothing.empty and mli.exponents(nothing).empty and mli.many_runs(nothing, 10, [1]).empty
-    said = {figure(nothing).axes[0].texts[0].get_text() for figure in (mli.ratio_figure, mli.growth_figure)}
-    assert said == {"nothing to draw: no benchmark has been run"}
-    rows = pd.DataFrame(
-        [{"name": "grow_runs", "number": n, "seconds": 3 * n**0.5, "alternative": "a", "ratio": 2, "low": 1, "high": 3}
-         for n in (1, 4, 16)]
-        + [{"name": "cluster", "seconds": 0.5, "runs_a_task": 5, "store_seconds": 0.1, "task_seconds": 10}]
-    )  # fmt: skip
-    assert mli.exponents(rows).loc["grow_runs"].tolist() == pytest.approx([0.5, 3])
-    plan = mli.many_runs(rows, 7200, [1, 10, 100])
-    assert plan.hours.tolist() == pytest.approx([4, 0.4, 0.4]) and plan.most.tolist() == pytest.approx([10] * 3)
-    assert plan.busy.tolist() == pytest.approx([1, 1, 0.1])
-    mli.growth_figure(rows), mli.ratio_figure(rows.dropna(subset="ratio"))
-    plt.close("all")
 
 
 def test_torch_has_its_threads_back():

@@ -53,8 +53,8 @@ def make_book(asked: argparse.Namespace) -> None:
     if not profile:
         profile = record.best_record() if asked.command == "book" else settings.profile()
     planned = jobs.plan(profile, asked.section, asked.changes)
-    if asked.command == "reproduce" and (address := settings.scheduler()):
-        _check_cluster(address)
+    if asked.command == "reproduce" and settings.scheduler():
+        _check_cluster()
     began = time.monotonic()
     try:
         runner.run(planned, asked.jobs)
@@ -78,11 +78,11 @@ def _rendered(section: str) -> str:
     return f"the page: {page}; no page yet for {', '.join(lacking)}: 'make reproduce' makes the whole book"
 
 
-def _check_cluster(address: str) -> None:
-    """Say what is wrong with a cluster before anything runs."""
-    from mli_utils.runs import cluster
+def _check_cluster() -> None:
+    """Say what is wrong with the cluster before anything runs."""
+    from mli_utils.runs import parallel
 
-    with cluster.connected(address):
+    with parallel.workers():
         pass
 
 

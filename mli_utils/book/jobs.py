@@ -9,7 +9,7 @@ from pathlib import Path
 from mli_utils.claims import ledger, sources, statements
 from mli_utils.core.config import FIELDS, InputError, choose, finite, grid
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.store import canonical
+from mli_utils.runs.files import canonical
 
 KINDS = {
     int: "a whole number",
@@ -156,28 +156,30 @@ def _change(text: str) -> tuple[str, object]:
         raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, the value as in YAML") from None
 
 
-def _check_syntax(section: str, notebook) -> None:
-    """Raise where a cell is no Python, nor IPython's commands within Python."""
-
-    def parse(text: str) -> SyntaxError | None:
-        try:
-            compile(text, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        except SyntaxError as error:
-            return error
-        return None
-
-    for number, cell in enumerate(notebook.cells, 1):
-        if cell.cell_type != "code" or not (error := parse(cell.source)):
-            continue
+def _parsed(cell: str) -> ast.Module:
+    """A cell as Python; IPython's commands in it are read as IPython reads them."""
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    try:
+        return compile(cell, "cell", "exec", flags)
+    except SyntaxError as error:
         from IPython.core.inputtransformer2 import TransformerManager  # takes a second to load
 
         try:
-            plain = TransformerManager().transform_cell(cell.source)
+            return compile(TransformerManager().transform_cell(cell), "cell", "exec", flags)
         except SyntaxError:
-            plain = cell.source
-        if parse(plain):
+            raise error from None
+
+
+def _check_syntax(section: str, notebook) -> None:
+    """Raise where a cell is no Python, nor IPython's commands within Python."""
+    for number, cell in enumerate(notebook.cells, 1):
+        try:
+            _parsed(cell.source if cell.cell_type == "code" else "")
+        except SyntaxError as error:
             line = (cell.source.splitlines() or [""])[(error.lineno or 1) - 1].strip()
-            raise InputError(f"notebooks/{section}.ipynb, cell {number}, line {error.lineno}: {error.msg}: {line}")
+            raise InputError(
+                f"notebooks/{section}.ipynb, cell {number}, line {error.lineno}: {error.msg}: {line}"
+            ) from None
 
 
 def _known_parameters(notebook) -> tuple[dict[str, object], dict[str, object]]:
@@ -187,9 +189,11 @@ def _known_parameters(notebook) -> tuple[dict[str, object], dict[str, object]]:
     """
     cell = next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
     known: dict[str, object] = {}
-    for line in ast.parse(cell.source).body if cell else []:
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-            known[line.targets[0].id] = _default(ast.unparse(line.value), known)
+    for line in _parsed(cell.source).body if cell else []:
+        if isinstance(line, (ast.Assign, ast.AnnAssign)) and line.value:
+            target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+            if isinstance(target, ast.Name):
+                known[target.id] = _default(ast.unparse(line.value), known)
     networks = known.pop(NETWORKS, {})
     networks = {name: _listed(value) for name, value in networks.items()} if isinstance(networks, dict) else {}
     return {**known, **networks}, networks

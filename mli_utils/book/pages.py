@@ -9,7 +9,8 @@ import nbformat
 from mli_utils.claims import sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.store import Store, write_atomically
+from mli_utils.runs.files import write_atomically
+from mli_utils.runs.store import Store
 
 MADE = "made"  # the folder of `book/` for pages made from data, ignored by git
 # A `{glue:figure}` directive: its fence, the figure's name, options, caption.

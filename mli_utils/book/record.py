@@ -13,7 +13,8 @@ from mli_utils.claims import ledger, sources
 from mli_utils.core.config import MLIError
 from mli_utils.runs import record as tables
 from mli_utils.runs import settings
-from mli_utils.runs.store import Store, on_disk
+from mli_utils.runs.files import on_disk
+from mli_utils.runs.store import Store
 
 RECORDS = ("paper", "medium", "small")  # the best first
 LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # of what a page says of itself
@@ -58,10 +59,12 @@ def write(jobs: Sequence[Job]) -> Path:
     """
     profile = jobs[0].profile
     pages = {job.name: _page(job) for job in jobs}
+    others = set(sources.sections()) - pages.keys()
     store, target = Store.default(profile, "reproduce"), settings.record_dir(profile)
-    before, rows = tables.Record(target), {}
-    for name, row in before.entries().items():
-        if sections := sorted(set(row["sections"]) - pages.keys()):
+    before, rows = tables.Record(target, strict=True), {}
+    kept = {name: before.read(name) for name in before.sums} if others else {}
+    for name, row in before.entries().items() if others else ():
+        if sections := sorted(others.intersection(row["sections"])):
             rows[name] = {**row, "sections": sections}
     for section, about in pages.items():
         for name in about["used"]:
@@ -71,16 +74,23 @@ def write(jobs: Sequence[Job]) -> Path:
                 rows[name] = tables.row(entry["key"], entry["body"], [section])
             else:
                 raise MLIError(f"{name}, which {section} used, is not in the store; 'make reproduce' makes it again")
-    about = {**sources.recorded(profile), **{name: _kept(page) for name, page in pages.items()}}
+    about = {**json.loads(kept.get("about.json", "{}")), **{name: _kept(page) for name, page in pages.items()}}
     files = {
         "about.json": _json({name: about[name] for name in sources.sections() if name in about}),
         "claims.json": ledger.json_text(ledger.entries(profile, pages)).encode(),
     }
+    made = {name for page in pages.values() for name in page["files"]}
     shown = (settings.root() / "README.md").read_text(encoding="utf-8")
-    for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", shown):
-        files[f"figures/{name}"] = (sources.figures_folder() / name).read_bytes()
-    for path in sources.figures_folder().glob("neighbours*.csv"):  # section 11's table, and what its columns hold
-        files[path.name] = path.read_bytes()
+    wanted = {f"figures/{name}" for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", shown)}
+    wanted |= {name for name in made | kept.keys() if re.fullmatch(r"neighbours.*\.csv", name)}  # section 11's table
+    for path in sorted(wanted):
+        name = Path(path).name
+        if name in made:
+            files[path] = (sources.figures_folder() / name).read_bytes()
+        elif path in kept:
+            files[path] = kept[path]
+        elif not others:
+            raise MLIError(f"README.md shows {name}, which no page of profile {profile} has")
     target.parent.mkdir(exist_ok=True)
     with on_disk("write", target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
         fresh = Path(folder) / profile

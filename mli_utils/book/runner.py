@@ -25,7 +25,8 @@ from mli_utils.book.pages import NotebookFailed, publish
 from mli_utils.claims import sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.store import Store, digest, locked, on_disk, remove_leftovers, write_atomically
+from mli_utils.runs.files import digest, locked, on_disk, remove_leftovers, write_atomically
+from mli_utils.runs.store import Store
 
 START_TIMEOUT = 300  # seconds that a kernel has to answer, on a busy machine
 

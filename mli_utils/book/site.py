@@ -20,7 +20,7 @@ from mli_utils.claims import sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.figures.moving import SCRIPT, plotly_script
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.store import canonical, digest, locked, on_disk, write_atomically
+from mli_utils.runs.files import canonical, digest, locked, on_disk, write_atomically
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no `python -m`
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -246,7 +246,7 @@ def pdf() -> Path:
     check_pages()
     made = settings.root() / "_build" / "book.pdf"
     made.parent.mkdir(exist_ok=True)
-    with build("singlehtml") as folder:
+    with locked(settings.lock_file("site")), build("singlehtml") as folder:
         command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
         command += ["--allow-file-access-from-files", "--virtual-time-budget=30000", f"--print-to-pdf={made}"]
         try:

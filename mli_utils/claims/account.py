@@ -1,14 +1,13 @@
-"""The account of what became of the claims, as a frame, a figure and tables (section 12)."""
+"""The ledger as a frame, a figure and tables (section 12)."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils.claims.ledger import measured
+from mli_utils.claims.ledger import measured, score
 from mli_utils.claims.statements import FEWEST, VERDICTS, Claim, Predicate, load
 from mli_utils.claims.verdicts import OTHER_TOLERANCES
 from mli_utils.core.config import InputError
@@ -17,6 +16,13 @@ from mli_utils.figures.style import PALETTE, style
 from mli_utils.runs import settings
 
 NUMBERS = ("value", "low", "high", "left_out")  # columns of the ledger
+EDGE = 1.5  # of the margins that are drawn
+LOOKS = {  # of a verdict: marker, colour, badge
+    "holds": ("o", PALETTE[0], "success"),
+    "fails": ("X", PALETTE[1], "danger"),
+    "undecided": ("D", PALETTE[2], "warning"),
+    "not run": ("s", "0.45", "muted"),
+}
 
 
 def ledger() -> pd.DataFrame:
@@ -26,15 +32,12 @@ def ledger() -> pd.DataFrame:
     `n`, `left_out`, `verdict`, `at 0.05` and `at 0.2` (verdicts at other tolerances, empty where the claim does
     not depend on one), and `sentence`: where the verdict is not `holds`, what was asked and what was found.
     """
-    found = measured(settings.profile())
-    never = {"value": None, "low": None, "high": None, "n": 0, "left_out": None, "verdict": "not run"}
-    rows = []
+    found, rows = measured(settings.profile()), []
     for claim in load():
-        said = found.get(claim.id, never)
-        row = asdict(claim) | {"predicate": claim.predicate.words} | {name: said.get(name) for name in never}
-        at = said.get("tolerances", {})
+        row = {**vars(claim), "predicate": claim.predicate.words, **found[claim.id]}
+        at = row.pop("tolerances")
         row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
-        rows.append(row | {"sentence": _sentence(claim, row)})
+        rows.append({**row, "n": row["n"] or 0, "sentence": _sentence(claim, row)})
     return pd.DataFrame(rows).drop(columns=["over", "remark"]).astype(dict.fromkeys(NUMBERS, float))
 
 
@@ -45,14 +48,29 @@ def _sentence(claim: Claim, row: Mapping) -> str:
         return ""
     if row["verdict"] == "not run":
         return f"{asked}; nothing was measured under profile {settings.profile()}."
-    few = f", and {FEWEST} are needed" if claim.over != "exact" and row["n"] < FEWEST else ""
-    over = "" if claim.over == "exact" else f" over {row['n']} {'value' if row['n'] == 1 else 'values'}{few}"
+    over = ""
+    if claim.over != "exact":
+        over = f" over {row['n']} value{'s' * (row['n'] != 1)}"
+        over += f", and {FEWEST} are needed" if row["n"] < FEWEST else ""
     return f"{asked}; found: {span(row, '.3g')}{over}. {claim.remark}".strip()
 
 
-SHORTEST, LONGEST = -1.5, 1.5  # of margins that are drawn
-MARKERS = dict(zip(VERDICTS, ("o", "X", "D", "s"), strict=True))
-BADGES = dict(zip(VERDICTS, ("success", "danger", "warning", "muted"), strict=True))
+def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
+    """A row a section: how many claims it has, how many of each verdict, and how many of its runs were left out."""
+    counts = pd.crosstab(ledger.section, ledger.verdict).reindex(columns=VERDICTS, fill_value=0)
+    counts.columns = ["hold", "fail", "undecided", "not_run"]
+    counts.insert(0, "claims", counts.sum(axis=1))
+    return counts.join(ledger.groupby("section").left_out.max()).reset_index()
+
+
+def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
+    """The numbers in the text of section 12."""
+    return {
+        "claims": len(ledger),
+        "score": score(ledger.verdict),
+        "of_the_paper": score(ledger.verdict[ledger.cite == "wang2023"]),
+        "ours": score(ledger.verdict[ledger.source == "ours"]),
+    }
 
 
 def margins(ledger: pd.DataFrame) -> pd.DataFrame:
@@ -67,16 +85,16 @@ def margins(ledger: pd.DataFrame) -> pd.DataFrame:
     return ledger.join(pd.DataFrame(rows, columns=names, index=ledger.index, dtype=float))
 
 
-def _margins(predicate: Predicate, value: float, low: float, high: float) -> tuple[float, float, float]:
-    low, high = (value if math.isnan(low) else low), (value if math.isnan(high) else high)
-    if math.isfinite(predicate.low) and math.isfinite(predicate.high):
-        middle, half = (predicate.low + predicate.high) / 2, (predicate.high - predicate.low) / 2
-        at, *ends = (1 - abs(number - middle) / half for number in (value, low, high))
-        return at, min(ends), 1.0 if low < middle < high else max(ends)
-    sign, bound = (1, predicate.low) if math.isfinite(predicate.low) else (-1, predicate.high)
-    scale = max(abs(bound), abs(value)) or max(abs(low), abs(high)) or 1.0
-    at, *ends = (sign * (number - bound) / scale for number in (value, low, high))
-    return at, min(ends), max(ends)
+def _margins(asked: Predicate, value: float, low: float, high: float) -> tuple[float, float, float]:
+    low, high = (value if math.isnan(end) else end for end in (low, high))
+    middle = (asked.low + asked.high) / 2
+    if math.isfinite(middle):
+        scale = (asked.high - asked.low) / 2
+    else:
+        bound = asked.low if math.isfinite(asked.low) else asked.high
+        scale = max(abs(bound), abs(value)) or max(abs(low), abs(high)) or 1.0
+    at, *ends = (min(number - asked.low, asked.high - number) / scale for number in (value, low, high))
+    return at, min(ends), 1.0 if low < middle < high else max(ends)
 
 
 def ledger_figure(ledger: pd.DataFrame) -> Figure:
@@ -87,33 +105,29 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
     Raises
     ------
     InputError
-        A ledger without
+        A ledger without claims.
     """
     if ledger.empty:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
     frame = margins(ledger).reset_index(drop=True)
-    colours = dict(zip(VERDICTS, [*PALETTE[:3], "0.45"], strict=True))
+    edges = frame.index[frame.section != frame.section.shift()][1:] - 0.5
     with style():
         figure, axes = plt.subplots(figsize=(8.2, 0.9 + 0.24 * len(frame)), layout="constrained")
         axes.axvline(0, color="0.4", lw=1)
-        for said, rows in frame.groupby("verdict", sort=False):
-            ends = rows[["margin_low", "margin_high"]].clip(SHORTEST, LONGEST)
-            look = {"color": colours[said], "zorder": 3}
-            axes.hlines(rows.index, ends.margin_low, ends.margin_high, lw=2.2, alpha=0.7, **look)
-            places = rows.margin.fillna(0).clip(SHORTEST, LONGEST)
-            hollow = {"facecolor": "white"} if said == "not run" else {}
-            axes.scatter(
-                places, rows.index, s=36, marker=MARKERS[said], edgecolor=colours[said], label=said, **look | hollow
-            )
+        axes.hlines(edges, -EDGE, EDGE, color="0.75", lw=0.8)
+        for verdict, (marker, colour, _) in LOOKS.items():
+            rows = frame[frame.verdict == verdict]
+            if rows.empty:
+                continue
+            drawn = rows[["margin", "margin_low", "margin_high"]].clip(-EDGE, EDGE)
+            face = "white" if verdict == "not run" else colour
+            axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2.2, alpha=0.7, zorder=3)
+            look = {"s": 36, "marker": marker, "facecolor": face, "edgecolor": colour, "zorder": 3}
+            axes.scatter(drawn.margin.fillna(0), rows.index, label=verdict, **look)
         axes.set_yticks(frame.index, frame.id, fontsize=9)
-        axes.set(xlim=(SHORTEST, LONGEST), ylim=(len(frame) - 0.5, -0.5))
+        axes.set(xlim=(-EDGE, EDGE), ylim=(len(frame) - 0.5, -0.5), xlabel="margin: false ← → true")
         axes.set_xticks([-1, 0, 1], ["−1", "bound", "+1"])
-        axes.set_xlabel("margin: false ← → true")
-        for place in frame.index[frame.section != frame.section.shift()][1:]:
-            axes.axhline(place - 0.5, color="0.75", lw=0.8)
-        handles, names = axes.get_legend_handles_labels()
-        order = sorted(range(len(names)), key=lambda i: VERDICTS.index(names[i]))
-        figure.legend([handles[i] for i in order], [names[i] for i in order], loc="outside upper center", ncol=4)
+        figure.legend(loc="outside upper center", ncol=4)
     return figure
 
 
@@ -128,7 +142,7 @@ def show_ledger(ledger: pd.DataFrame) -> None:
             "",
             "| claim | verdict | asked | found | n | τ = 0.05, 0.2 | figure |",
             "|---|---|---|---|---|---|---|",
-            *(_row(row) for row in rows.to_dict("records")),
+            *map(_row, rows.to_dict("records")),
             "",
             *(f"- *{row.statement}* {row.sentence}" for row in rows.itertuples() if row.sentence),
         ]
@@ -137,15 +151,14 @@ def show_ledger(ledger: pd.DataFrame) -> None:
 
 def _row(row: dict) -> str:
     source = "ours" if row["source"] == "ours" else f"{row['source']}, {{cite:t}}`{row['cite']}`"
-    count = str(row["n"]) + (f" ({row['left_out']:.0f} left out)" if row["left_out"] > 0 else "")
-    at = ", ".join(row[name] for name in ("at 0.05", "at 0.2") if row[name])
+    count = f"{row['n'] or '–'}" + (f" ({row['left_out']:.0f} left out)" if row["n"] and row["left_out"] > 0 else "")
     cells = (
         f"{row['statement']} ({source})",
-        f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`",
+        f"{{bdg-{LOOKS[row['verdict']][2]}}}`{row['verdict']}`",
         f"{row['quantity']}: {Predicate.parse(row['predicate'])}",
         span(row, ".3g"),
-        count if row["n"] else "–",
-        at or "–",
+        count,
+        ", ".join(filter(None, (row["at 0.05"], row["at 0.2"]))) or "–",
         f"{{numref}}`{row['figure']}`",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

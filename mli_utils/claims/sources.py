@@ -8,8 +8,8 @@ import yaml
 
 from mli_utils.core.config import InputError
 from mli_utils.runs import settings
+from mli_utils.runs.files import digest
 from mli_utils.runs.record import Record
-from mli_utils.runs.store import digest
 
 LEDGER = "12_claims"  # the section that reads all others' pages
 SPEED = "13_speed"  # the section that reads what `make bench` left

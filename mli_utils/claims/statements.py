@@ -1,4 +1,4 @@
-"""What the book claims, `book/claims.yml`."""
+"""The claims of the book, as `book/claims.yml` lists them."""
 
 import math
 import re
@@ -12,7 +12,12 @@ FILE = "book/claims.yml"
 NEEDED = ("id", "section", "source", "statement", "quantity", "predicate", "over", "figure")
 KEYS = (*NEEDED, "cite", "remark")
 SOURCES = ("abstract", "section", "neighbour", "ours")
-OVER = ("runs", "share", "bootstrap", "exact")
+OVER = {  # what an interval is over: the values that a section gives
+    "runs": "a list of numbers, one a run",
+    "share": "a list of true or false, one a run",
+    "bootstrap": "a dict of mean, low, high, n",
+    "exact": "one number",
+}
 VERDICTS = ("holds", "fails", "undecided", "not run")
 FEWEST = 3  # values below which nothing is decided
 NUMBER = r"([+-]?\d+\.?\d*(?:[eE][+-]?\d+)?)"
@@ -38,17 +43,16 @@ class Predicate:
         InputError
             Anything else, or X not below Y.
         """
-        if found := re.fullmatch(f"above {NUMBER}", words):
-            return cls(float(found[1]), math.inf, words)
-        if found := re.fullmatch(f"below {NUMBER}", words):
-            return cls(-math.inf, float(found[1]), words)
+        if found := re.fullmatch(f"(above|below) {NUMBER}", words):
+            bound = float(found[2])
+            return cls(bound, math.inf, words) if found[1] == "above" else cls(-math.inf, bound, words)
         found = re.fullmatch(f"between {NUMBER} and {NUMBER}", words)
-        if found and float(found[1]) < float(found[2]):
-            return cls(float(found[1]), float(found[2]), words)
+        if found and (low := float(found[1])) < (high := float(found[2])):
+            return cls(low, high, words)
         raise InputError(f"predicate={words!r} is not allowed; allowed: above X, below X, between X and Y with X < Y")
 
     def judge(self, low: float, high: float) -> str:
-        """What an interval says: `holds` where it lies inside, `fails` where it lies outside, else `undecided`."""
+        """`holds` where an interval lies inside, `fails` where it lies outside, else `undecided`."""
         if self.low < low and high < self.high:
             return "holds"
         if high <= self.low or low >= self.high:
@@ -58,15 +62,15 @@ class Predicate:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and what decides it, as `book/claims.yml` has it; empty text where an optional key is left out."""
+    """A statement and its test, as `book/claims.yml` has them; empty text where an optional key is left out."""
 
     id: str
     section: str  # the notebook that measures it
     source: str  # of SOURCES
     statement: str
-    quantity: str  # what the number is, its unit, over what
+    quantity: str  # the number that is judged, its unit, over which runs
     predicate: Predicate
-    over: str  # of OVER: what the interval is over
+    over: str  # of OVER
     figure: str  # one that the section shows
     cite: str = ""  # a key of references.bib
     remark: str = ""  # said where the verdict is not `holds`
@@ -78,8 +82,8 @@ def load() -> list[Claim]:
     Raises
     ------
     InputError
-        A file that is no list of claims, an unknown, missing or repeated key or id, or a value that is not allowed;
-        the message names the claim, the key and what is allowed.
+        The file is no list of claims, a key or id is unknown, missing or repeated, or a value is not allowed; the
+        message names the claim, the key and the allowed values.
     """
     entries = sources.read_yaml(FILE)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -122,9 +126,3 @@ def _claim(entry: dict, number: int, sections: list[str], works: list[str]) -> C
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return Claim(**{**entry, "predicate": predicate})
-
-
-def verdict(predicate: Predicate, low: float, high: float, n: int, fewest: int = FEWEST) -> str:
-    """`predicate.judge`, but `undecided` with fewer than `fewest` values or an interval that is not finite."""
-    decided = n >= fewest and math.isfinite(low) and math.isfinite(high)
-    return predicate.judge(low, high) if decided else "undecided"

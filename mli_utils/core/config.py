@@ -72,6 +72,9 @@ def choose(what: str, value, known: Iterable):
     raise InputError(f"unknown {what} {value!r}{hint}; known: {', '.join(map(str, known))}")
 
 
+KINDS: dict = {str: (str, "a name"), int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
+
+
 def _one_of(default: str, *known: str):
     return dataclasses.field(default=default, metadata={"known": known})
 
@@ -142,7 +145,7 @@ class RunConfig:
 
     dataset: str = _one_of("digits", *DATASETS)
     model: str = _one_of("fcn", *MODELS)
-    depth: int | None = _within(None, 1, 1000)
+    depth: int = _within(None, 1, 1000)
     width: int = _within(128, 1, 1_000_000)
     bias: str = _one_of("output", "none", "output", "all")
     normalization: str = _one_of("none", "none", "batch", "layer")
@@ -158,7 +161,7 @@ class RunConfig:
     batch_size: int = _within(128, 1)
     epochs: int = _within(200, 0, 1_000_000)
     stop_loss: float = _within(1e-3, 0, 1000)
-    n_train: int | None = _within(None, 1)
+    n_train: int = _within(None, 1)
     imbalance: float = _within(1.0, 1, 1000)
     seed: int = _within(0, 0, 2**63 - 1)
 
@@ -247,14 +250,11 @@ def finite(value) -> bool:
 
 def _checked(field: dataclasses.Field, value):
     """The value as the field's own type, within its limits; NumPy scalars are welcome, booleans and digits are not."""
-    kind, said = {
-        str: (str, "a name"),
-        int: (numbers.Integral, "a whole number"),
-        int | None: (numbers.Integral, "a whole number, or None"),
-        float: (numbers.Real, "a number"),
-    }[field.type]
-    if value is None and field.default is None:
-        return None
+    kind, said = KINDS[field.type]
+    if field.default is None:
+        if value is None:
+            return None
+        said += ", or None"
     if kind is numbers.Integral and isinstance(value, (float, np.floating)) and value.is_integer():
         value = int(value)  # 1e3 is how people write a whole number
     if isinstance(value, bool) or not isinstance(value, kind):

@@ -49,7 +49,7 @@ class ResNet18(resnet.ResNet, Network):
         self.bn1 = norm(width)
         self.maxpool = nn.Identity()
         for stage, stride in enumerate((1, 2, 2, 2)):
-            setattr(self, f"layer{stage + 1}", self._make_layer(resnet.BasicBlock, width << stage, 2, stride))
+            setattr(self, f"layer{stage + 1}", self._make_layer(resnet.BasicBlock, width << stage, 2, stride))  # type: ignore
         self.fc = nn.Linear(width << 3, classes, bias=bias != "none")
         _give_biases(self, bias == "all")
 

@@ -87,10 +87,10 @@ def evaluate_points(
     pixels, labels = images.images.to(device), images.labels.to(device)
     parts = []
     with plain_float32():
-        products = [first_product(side, pixels) for side in ends] if model.dense else []
+        products = tuple(first_product(side, pixels) for side in ends) if model.dense else None
         for some in chunks(number, model, device):
             params, share = at(some)
-            line = Line(*products, torch.tensor(share, dtype=pixels.dtype, device=device)) if products else None
+            line = Line(products, torch.tensor(share, dtype=pixels.dtype, device=device)) if products else None
             statistics = normalised_by(some) if normalised_by else None
             parts.append(evaluate(model, params, pixels, labels, statistics, line))
     found = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

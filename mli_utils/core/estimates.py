@@ -18,13 +18,24 @@ RESAMPLES = {"mean": 4999, "correlation": 1000, "determination": 2000}  # of a b
 
 
 def mean_and_interval(values: Iterable[float]) -> dict:
-    """The mean and Student's t interval for it, leaving NaN out; NaN ends with fewer than two."""
+    """Estimate a mean with Student's t interval.
+
+    Parameters
+    ----------
+    values : iterable of float
+        One a run; NaN is left out.
+
+    Returns
+    -------
+    dict
+        `mean`, `low`, `high` (95 %) and `n`, how many values; ends are NaN for fewer than two.
+    """
     values = _finite(values)
     mean, n = _mean(values), len(values)
     if n < 2:
         return _estimate(mean, n=n)
     half = stats.t.ppf(TAILS[1], n - 1) * values.std(ddof=1) / math.sqrt(n)
-    return _estimate(mean, mean - half, mean + half, n)
+    return _estimate(mean, mean - half, mean + half, n=n)
 
 
 def interval(values: Iterable[float]) -> tuple[float, float, float]:
@@ -34,20 +45,43 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
 
 
 def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
-    """`mean_and_interval` of each measure in each group: rows of `by`, `measure`, `mean`, `low`, `high`, `n`."""
+    """Estimate the mean of each measure in each group, as `mean_and_interval`.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A row a run.
+    by : list of str
+        Columns that tell groups apart.
+    measures : list of str
+        Columns to estimate; their names become the rows' `measure`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `by`, `measure`, `mean`, `low`, `high` (95 %) and `n`.
+    """
     return _by_group(mean_and_interval, frame, by, measures)
 
 
 def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequence[str]) -> pd.DataFrame:
-    """Each measure at each value of `by` less that at `base`, seed by seed: means and Student's t intervals.
+    """Estimate how each measure at each value of `by` differs from that at `base`, seed by seed.
 
     Parameters
     ----------
-    frame : a row a value of `by` and `seed`
+    frame : pandas.DataFrame
+        A row a value of `by` and `seed`.
+    by : str
+        The column that tells groups apart.
+    base : str
+        The value that the others are compared with.
+    measures : sequence of str
+        Columns to compare.
 
     Returns
     -------
-    Rows of `by`, `measure`, `mean`, `low`, `high`, `n`, none for `base`
+    pandas.DataFrame
+        Rows of `by`, `measure`, `mean`, `low`, `high` (95 %) and `n`; none for `base`.
     """
     wide = frame.set_index([by, "seed"])[list(measures)].unstack("seed")
     rows = [
@@ -62,7 +96,7 @@ def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequen
 def share(told: Iterable[float]) -> dict:
     """The share of values that are true (1, not 0; NaN counts neither way), with Wilson's interval."""
     told = _finite(told)
-    return _estimate(_mean(told), *wilson(int(told.sum()), len(told)), len(told))
+    return _estimate(_mean(told), *wilson(int(told.sum()), len(told)), n=len(told))
 
 
 def wilson(yes: int, n: int) -> tuple[float, float]:
@@ -88,18 +122,32 @@ def bootstrap(values: Iterable[float]) -> dict:
     if n < 3:
         return _estimate(mean, n=n)
     if (values == values[0]).all():  # nothing to resample
-        return _estimate(mean, mean, mean, n)
+        return _estimate(mean, mean, mean, n=n)
     found = stats.bootstrap(
         (values,), np.mean, n_resamples=RESAMPLES["mean"], confidence_level=LEVEL, rng=0
     ).confidence_interval
-    return _estimate(mean, found.low, found.high, n)
+    return _estimate(mean, found.low, found.high, n=n)
 
 
 def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = ()) -> dict:
-    """Spearman's correlation, or the partial one, with its percentile bootstrap interval over networks.
+    """Estimate Spearman's rank correlation, or the partial one, with its percentile bootstrap interval over networks.
 
     The partial correlation is that of what is left of both ranks when the mean of each value of each column in `given`
-    is taken out, additively. Rows with a missing value are left out.
+    is taken out, additively.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A row a network; rows with a missing value are left out.
+    x, y : str
+        The two columns.
+    given : sequence of str
+        Columns whose values are held.
+
+    Returns
+    -------
+    dict
+        `mean`, `low`, `high` (95 %) and `n`, how many values; NaN where there is none.
     """
     kept = frame[[x, y, *given]].dropna()
     n = len(kept)
@@ -115,7 +163,7 @@ def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] =
     whole, resampled = found[0], found[1:][np.isfinite(found[1:])]
     if not np.isfinite(whole) or not len(resampled):
         return _estimate(n=n)
-    return _estimate(whole, *np.quantile(resampled, TAILS), n)
+    return _estimate(whole, *np.quantile(resampled, TAILS), n=n)
 
 
 def rank_correlations(
@@ -153,7 +201,7 @@ def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> di
     if n < 3:
         return _estimate(whole, n=n)
     found = [determination(*pairs[:, some]) for some in _resamples(n, "determination")]
-    return _estimate(whole, *np.nanquantile(found, TAILS), n)
+    return _estimate(whole, *np.nanquantile(found, TAILS), n=n)
 
 
 def at_most(values: pd.Series, bound: float) -> pd.Series:
@@ -170,7 +218,7 @@ def _by_group(estimate: Callable, frame: pd.DataFrame, by: list[str], measures: 
     return pd.DataFrame(rows, columns=[*by, "measure", *ESTIMATE])
 
 
-def _estimate(mean: float = math.nan, low: float = math.nan, high: float = math.nan, n: int = 0) -> dict:
+def _estimate(mean: float = math.nan, low: float = math.nan, high: float = math.nan, *, n: int) -> dict:
     return {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
 
 

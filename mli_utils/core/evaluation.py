@@ -139,9 +139,9 @@ def evaluate(
         outputs = iter(torch.stack(whole).split(at_once, dim=1))
     else:
         outputs = model.outputs(params, images, parts, statistics, line)
-    total = None
+    total: dict[str, torch.Tensor] = {}
     for output, part in zip(outputs, parts, strict=True):
         sums = anatomy(output, labels[part])
-        total = sums if total is None else {name: total[name] + sums[name] for name in sums}
+        total = {name: total[name] + sums[name] for name in sums} if total else sums
     loss, mean = (total.pop(name) / len(labels) for name in ("loss", "logits"))
     return {**total, "loss": loss, "mean_logits": mean}

@@ -1,4 +1,4 @@
-"""Networks, how each is evaluated, and their initialization.
+"""Networks, and how each is evaluated.
 
 `Network.logits` also takes stacked parameters: with a leading dimension `stack` on every parameter, one call evaluates
 many networks (other seeds, or other points on a path), those with `stacked` through batched products.
@@ -8,13 +8,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from mli_utils.core.config import DATASETS, RunConfig
-from mli_utils.core.parameters import Params, own_parameters, parameter_groups, unstack
+from mli_utils.core.parameters import Params, own_parameters, unstack
 
 Statistics = dict[str, torch.Tensor]  # means and variances of every batch norm, named as the network's buffers
 
@@ -23,17 +21,17 @@ Statistics = dict[str, torch.Tensor]  # means and variances of every batch norm,
 class Line:
     """What the first layer makes of all images at the two ends of a line, which gives what it makes of them between.
 
-    start, end : (samples, units), products of the images and the first weights at θ(0) and θ(T)
+    ends : (samples, units) each, products of the images and the first weights at θ(0) and θ(T)
     share : (stack,), how much of θ(T) there is in each network's first weights
     """
 
-    start: torch.Tensor
-    end: torch.Tensor
+    ends: tuple[torch.Tensor, ...]
     share: torch.Tensor
 
     def at(self, samples: slice, out: torch.Tensor) -> None:
         """Leave the products of these images in `out` (stack, samples, units)."""
-        torch.lerp(self.start[samples], self.end[samples], self.share.view(-1, 1, 1), out=out)
+        start, end = self.ends
+        torch.lerp(start[samples], end[samples], self.share.view(-1, 1, 1), out=out)
 
 
 class Network(nn.Module):
@@ -126,6 +124,7 @@ class FCN(Network):
     def __init__(self, features: int, classes: int, depth: int, width: int, bias: str):
         super().__init__()
         sizes = [features, *[width] * (depth - 1), classes]
+        self.units = sizes[1:]  # of each layer
         self.layers = nn.ModuleList(
             StackedLinear(sizes[i], sizes[i + 1], bias=bias == "all" or (bias == "output" and i == depth - 1))
             for i in range(depth)
@@ -139,7 +138,7 @@ class FCN(Network):
         return self.layers[-1](hidden)
 
     def points_at_once(self, device: torch.device) -> int:
-        widest = max(layer.out_features for layer in self.layers)
+        widest = max(self.units)
         return max(1, self.memory[device.type] // (self.samples_at_once * widest))
 
     @torch.no_grad()
@@ -260,57 +259,3 @@ class VisionTransformer(Network):
         signal = self.embed(tokens.flatten(-3, -2)).unflatten(-2, tokens.shape[-3:-1]) + self.position.unsqueeze(-3)
         signal = self.blocks(signal.flatten(-3, -2)).unflatten(-2, tokens.shape[-3:-1])
         return self.head(self.norm(signal.mean(-2)))
-
-
-def build(config: RunConfig) -> Network:
-    """The network of a run, at its initialization θ(0).
-
-    Parameters
-    ----------
-    config : RunConfig
-        What determines the run.
-
-    Returns
-    -------
-    torch.nn.Module
-        Takes images (samples, channels, height, width) float32, returns logits (samples, classes).
-    """
-    spec = DATASETS[config.dataset]
-    model: Network
-    with torch.random.fork_rng([]):  # layers draw values of their own, which are replaced at once
-        if config.model == "vit":
-            model = VisionTransformer(spec.shape, spec.classes, config.width, config.bias)
-        elif config.model == "fcn":
-            kind = FCN if config.normalization == "none" else LayerNormFCN
-            model = kind(math.prod(spec.shape), spec.classes, config.depth, config.width, config.bias)
-        else:
-            from mli_utils.core import convnets  # torchvision takes long to load
-
-            network = {"vgg16": convnets.VGG16, "resnet18": convnets.ResNet18}[config.model]
-            model = network(spec.classes, config.width, config.bias, config.normalization)
-    model.load_state_dict(initialize(model, config), strict=False)  # batch norm's running statistics are never read
-    return model
-
-
-def initialize(model: Network, config: RunConfig) -> Params:
-    """θ(0): Kaiming-normal weights times `init_scale` (variance 2 scale² / fan-in), biases 0, batch norm's scales 1.
-
-    Every weight is drawn on the CPU from the run's own generator, in the order of `named_parameters`, so runs that
-    differ only in their biases, learning rate or device start from the same weights.
-    """
-    generator = torch.Generator().manual_seed(stream(config.seed, "initialization"))
-    groups = parameter_groups(model)
-    start = {}
-    for name, parameter in model.named_parameters():
-        if groups[name].name == "weights":
-            spread = config.init_scale * math.sqrt(2 / parameter[0].numel())
-            start[name] = model.lay_out(spread * torch.randn(parameter.shape, generator=generator))
-        else:
-            scales = groups[name].name == "normalization" and name.endswith("weight")
-            start[name] = torch.full(parameter.shape, float(scales))
-    return start
-
-
-def stream(seed: int, purpose: str) -> int:
-    """A generator seed for one purpose of a run, unrelated to its seeds for other purposes."""
-    return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)[0] >> 1)

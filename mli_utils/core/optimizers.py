@@ -120,7 +120,7 @@ class Momentum:
         self.momentum, self.longest = _shared(configs, "momentum"), _shared(configs, "clip")
         self.steps = 0
         self.velocity = _zeros(params)
-        self.gradients = _zeros(params) if self.longest else None
+        self.gradients = _zeros(params) if self.longest else []
 
     def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
         """Move `params` in place, with `of_lr` times each network's learning rate."""
@@ -141,7 +141,7 @@ class Momentum:
         """Go on with these runs of the stack only."""
         self.rate, self.decay = self.rate[runs], self.decay[runs]
         self.velocity = [velocity[runs] for velocity in self.velocity]
-        self.gradients = self.gradients and [gradient[: len(runs)] for gradient in self.gradients]
+        self.gradients = [gradient[: len(runs)] for gradient in self.gradients]
 
 
 class Adam:
@@ -180,7 +180,7 @@ class Adam:
         self.gradients = [gradient[: len(runs)] for gradient in self.gradients]
 
 
-OPTIMIZERS = {"sgd": Momentum, "adam": Adam}
+OPTIMIZERS: dict[str, type[Momentum | Adam]] = {"sgd": Momentum, "adam": Adam}
 
 # What the learning rate is multiplied by, at a share of the way through training.
 SCHEDULES = {

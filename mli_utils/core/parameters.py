@@ -39,7 +39,8 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
     InputError
         A layer of another kind than `WEIGHTED` and `NORMALIZING`, or a parameter that belongs to none.
     """
-    groups, layer, last = {}, 0, 0
+    groups: dict[str, Group] = {}
+    layer, last = 0, 0
     for name, module in model.named_modules():
         of_module = [parameter for parameter, _ in module.named_parameters(recurse=False)]
         if isinstance(module, WEIGHTED):

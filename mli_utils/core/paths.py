@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from mli_utils.core.config import InputError, RunConfig, choose
-from mli_utils.core.networks import Network, initialize, stream
+from mli_utils.core.initialization import initialize, stream
+from mli_utils.core.networks import Network
 from mli_utils.core.parameters import GROUPS, Params, mix, own_parameters, parameter_groups
 
 # c(α) for a bias of weight layer ℓ. `homogeneous` keeps a bias in step with the signal that weights scaled by α
@@ -52,7 +53,7 @@ def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
     return dict(path)
 
 
-def alpha_grid(alphas: int | Sequence[float]) -> np.ndarray:
+def alpha_grid(alphas: int | Sequence[float] | np.ndarray) -> np.ndarray:
     """The points of a curve, float64: that many equally spaced from 0 to 1, or the increasing ones given.
 
     Raises
@@ -73,20 +74,29 @@ def alpha_grid(alphas: int | Sequence[float]) -> np.ndarray:
 def interpolate_parameters(
     model: nn.Module, start: Params, end: Params, alpha: float | Sequence[float], path="linear"
 ) -> Params:
-    """Parameters at α on a path. α = 0 gives exactly `start` and α = 1 exactly `end` on paths that join them.
+    """Mix the parameters at two ends of a path.
 
     Parameters
     ----------
-    model : names the parameters and their groups
-    start, end : θ(0) and θ(T), by parameter name; left as they are
-    alpha : one number from 0 to 1, or several, which give a leading stack dimension
-    path : a name in `PATHS`, or {group: schedule}
+    model : torch.nn.Module
+        Names the parameters and their groups.
+    start, end : dict of torch.Tensor
+        θ(0) and θ(T), by parameter name; left as they are.
+    alpha : float or sequence of float
+        One number from 0 to 1, or several, which give every parameter a leading stack dimension.
+    path : str or dict
+        A name in `PATHS`, or {group: schedule}.
+
+    Returns
+    -------
+    dict of torch.Tensor
+        Parameters at α, by name; at α = 0 exactly `start` and at α = 1 exactly `end` on paths that join them.
 
     Raises
     ------
     InputError
-        As `schedules`, `alpha_grid` and `parameter_groups`; or parameters at either end that the model has not,
-        that it lacks, or that have other shapes than its own.
+        An unknown path, points outside 0 to 1, a layer that belongs to no group, or parameters at either end that the
+        model has not, that it lacks, or that have other shapes than its own.
     """
     points = alpha_grid(np.atleast_1d(alpha))
     of_group = schedules(path)

@@ -40,16 +40,23 @@ def thresholds(classes: int, tolerance: float) -> dict[str, float]:
 
 
 def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """How far along each path nothing has been learned yet: one row a run and path.
+    """Measure how far along each path nothing has been learned yet.
 
-    `error_plateau` is the largest α such that error ≥ (1−tolerance)(1−1/k) up to there, `loss_plateau` the largest
-    such that loss ≥ (1−tolerance) ln k, with k classes; both linear between grid points (see `crossing`). `bump` is
-    the monotonicity gap of the loss, in nats.
+    The error plateau is the largest α such that error ≥ (1 − tolerance)(1 − 1/k) up to there, the loss plateau the
+    largest such that loss ≥ (1 − tolerance) ln k, with k classes; both linear between grid points (section 01). The
+    bump is the largest rise of the loss from any point to any later one (Lucas et al. 2021).
 
     Parameters
     ----------
-    curves : as `mli_utils.interpolate` returns them
-    tolerance : between 0 and 1
+    curves : pandas.DataFrame
+        As `interpolate` returns them.
+    tolerance : float
+        Share of the way from chance to nothing, from 0 up to, but not, 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a run and path: the fields that tell curves apart, `error_plateau` and `loss_plateau` (α), `bump` (nats).
 
     Raises
     ------
@@ -84,13 +91,19 @@ def apart(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd
 
 
 def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same rows, with what was measured blanked (NaN) where the run did not fit.
+    """Blank what was measured of runs that did not fit.
 
     So a group of runs keeps its place in tables and figures when none of them fitted.
 
     Parameters
     ----------
-    frame : with a column `status`, as `mli_utils.interpolate`, `mli_utils.square` and `mli_utils.table` return it
+    frame : pandas.DataFrame
+        With a column `status`, as `interpolate` and `table` return it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows, with NaN in every measured column where the run is not `fitted`.
     """
     kept = (*FIELDS, *ALONG, "label")
     measured = [name for name in frame.select_dtypes("number") if name not in kept]

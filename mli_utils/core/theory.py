@@ -5,7 +5,7 @@ The derivations are in the book: sections 03 (weights and biases) and 04 (where 
 
 import math
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,6 @@ class Flow:
     """
 
     r: int
-    delta: float
     times: np.ndarray
     weights: np.ndarray
     biases: np.ndarray
@@ -158,7 +157,6 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
     )
 
 
-@lru_cache(maxsize=128)  # a page asks for the same flow in several figures
 def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0.1, final_loss: float = 1e-2) -> Flow:
     """Gradient flow of the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
 
@@ -193,7 +191,7 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
         atol=1e-12,
     )
     weights, biases = unpack(solved.y.T, k)
-    return Flow(r, delta, solved.t, weights, biases, mean_loss(weights, biases, r), solved.sol)
+    return Flow(r, solved.t, weights, biases, mean_loss(weights, biases, r), solved.sol)
 
 
 def escape_time(r: int, delta: float, k: int) -> float:

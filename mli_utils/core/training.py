@@ -18,7 +18,8 @@ import torch
 from mli_utils.core.config import FIELDS, MODELS, RunConfig
 from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import evaluate, plain_float32, statistics_of
-from mli_utils.core.networks import Network, build, initialize, stream
+from mli_utils.core.initialization import build, initialize, stream
+from mli_utils.core.networks import Network
 from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, gradient_of, resting
 from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
 from mli_utils.core.plateaus import FITTED_ERROR
@@ -170,7 +171,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
     seen, answers = images[:PROBE], labels[:PROBE]
     due = itertools.dropwhile(lambda step: states and step <= done, log_steps())
     next_log = next(due)
-    orders = None
+    orders = torch.empty(0)
     for step in range(done, last + 1):
         if step > done and step % batches == 0:
             progress(len(runs.configs))
@@ -197,7 +198,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
             if any(over):
                 going_on = [i for i, ended in enumerate(over) if not ended]
                 runs.keep(going_on)
-                orders = None if orders is None else orders[going_on]
+                orders = orders[going_on] if len(orders) else orders
         if step % batches == 0:
             if save and step > done:
                 save(runs.configs, partial(runs.states, time.perf_counter() - began))

@@ -11,6 +11,7 @@ VERSIONS = {
     "curves": 2,  # loss and error, of the same endpoints
     "starts": 1,  # the `other` or `noise` of a run
     "weights_and_biases": 1,  # a square or a prediction, of the same endpoints
+    "bias_gap": 1,  # a flow or a survey, of the same parameters
     "bias_ablation": 1,  # predictions for images, of the same endpoints
     "interventions": 1,  # a curve, of the same endpoints and biases
     "neighbours": 1,  # lengths or single-layer curves, of the same endpoints

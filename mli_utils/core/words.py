@@ -5,8 +5,20 @@ from collections.abc import Mapping
 
 
 def span(row: Mapping, form: str = ".2f") -> str:
-    """A `value` (or `mean`) and its interval from `low` to `high` in words, `0.41 (0.35 to 0.47)`; a dash where there
-    is none."""
+    """Write a value and its interval, as `0.41 (0.35 to 0.47)`.
+
+    Parameters
+    ----------
+    row : mapping
+        `mean` or `value`, `low` and `high`; None or NaN where there is none.
+    form : str
+        How numbers are written.
+
+    Returns
+    -------
+    str
+        The value, and its interval if it has one; a dash without a value.
+    """
     value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):
         return "–"

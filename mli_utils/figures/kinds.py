@@ -20,11 +20,31 @@ def curve_figure(
     columns: str | None = None,
     measures: Sequence[str] = ("loss", "error"),
 ) -> Figure:
-    """Curves over α, a line a value of `hue`: a row a measure, a column a value of `columns`; without `columns`, the
-    measures side by side.
+    """Draw curves over α, a line a value of `hue`, one row of panels a measure.
 
-    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives,
-    ln k and 1 − 1/k.
+    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives, ln k
+    and 1 − 1/k with k classes.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        Rows of `dataset`, `alpha`, `hue` and the measures, as `interpolate` returns them.
+    hue : str
+        The column that tells lines apart.
+    columns : str, optional
+        The column whose values have a column of panels each; without it the measures stand side by side.
+    measures : sequence of str
+        Columns to draw.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For `show`; one that says so where there is nothing to draw.
+
+    Raises
+    ------
+    InputError
+        The frame lacks one of these columns.
     """
     if nothing(curves, "alpha", hue, columns, *measures):
         return empty_figure()
@@ -72,9 +92,30 @@ def curve_figure(
 
 
 def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, join: bool = False) -> Figure:
-    """A dot a run, and the mean with its 95 % interval beside the dots; a panel a measure; `join` draws a line.
+    """Draw a dot a run, and the mean with its 95 % interval beside the dots, one panel a measure.
 
-    Numbers of `x` stand where they are on the axis, names at equal distances.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A row a run, as `plateau` returns them.
+    x : str
+        Column on the axis: numbers stand where they are, names at equal distances.
+    measures : sequence of str
+        Columns to draw.
+    hue : str
+        The column that tells colours apart.
+    join : bool
+        Whether a line joins the means.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For `show`; one that says so where there is nothing to draw.
+
+    Raises
+    ------
+    InputError
+        The frame lacks one of these columns.
     """
     if nothing(frame, x, hue, *measures):
         return empty_figure()
@@ -121,9 +162,38 @@ def xy_figure(
     guides: pd.DataFrame | None = None,
     height: float = 3.4,
 ) -> Figure:
-    """Lines or a scatter of two columns; logarithmic axes where `log` names them.
+    """Draw lines or a scatter of two columns.
 
-    `diagonal` draws y = x; `guides`, a frame with the same columns, dotted lines in the colours of `hue`.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        What is drawn, a row a point.
+    x, y : str
+        The two columns.
+    hue : str
+        The column that tells colours apart.
+    kind : str
+        `line` or `scatter`.
+    columns : str, optional
+        The column whose values have a panel each.
+    log : str
+        The axes that are logarithmic: some of `xy`.
+    diagonal : bool
+        Whether y = x is drawn, dotted.
+    guides : pandas.DataFrame, optional
+        The same columns, drawn as dotted lines.
+    height : float
+        Of a panel, inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For `show`; one that says so where there is nothing to draw.
+
+    Raises
+    ------
+    InputError
+        The frame lacks one of these columns.
     """
     if nothing(frame, x, y, hue, columns):
         return empty_figure()
@@ -169,9 +239,32 @@ def xy_figure(
 def forest_figure(
     rows: pd.DataFrame, y: str, hue: str | None = None, columns: str | None = None, xlabel: str = "", line: float = 0.0
 ) -> Figure:
-    """Means with their intervals from left to right, one below the other: `mean`, `low`, `high` of each row.
+    """Draw means with their intervals from left to right, one below the other.
 
-    A panel a value of `columns`, a colour a value of `hue`; a dotted line at `line`.
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        `mean`, `low`, `high` of each row, as `intervals` returns them.
+    y : str
+        The column that names the rows.
+    hue : str, optional
+        The column that tells colours and markers apart.
+    columns : str, optional
+        The column whose values have a panel each.
+    xlabel : str
+        What the axes say.
+    line : float
+        Where a dotted line marks no effect.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For `show`; one that says so where there is nothing to draw.
+
+    Raises
+    ------
+    InputError
+        The frame lacks one of these columns.
     """
     if nothing(rows, y, "mean", hue, columns):
         return empty_figure()

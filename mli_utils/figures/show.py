@@ -19,7 +19,7 @@ from mli_utils.core.estimates import ESTIMATE
 from mli_utils.core.words import span
 from mli_utils.figures.style import style
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.store import address, write_atomically
+from mli_utils.runs.files import address, write_atomically
 
 if TYPE_CHECKING:  # loads torch, which figures of no run can do without
     from mli_utils.runs.trained import Run

@@ -12,11 +12,22 @@ from mli_utils.core.words import span
 
 
 def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None, kind: str = "") -> None:
-    """Display a frame without its index, numbers to at most so many digits after the point, missing ones as a dash.
+    """Display a frame without its index.
 
     A column has fewer digits where these say all of it. Fractions that print as zero and are not would mislead: numbers
     below that precision, and very large ones, are written with a power of ten; those from 100 on with one digit after
-    the point. `metadata` goes with the output; `kind` is a class of the table, for the book's style sheet.
+    the point. Missing ones are a dash.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        What is shown; underscores in its columns become spaces.
+    digits : int
+        After the point, at most.
+    metadata : dict, optional
+        Goes with the output.
+    kind : str
+        A class of the table, for the book's style sheet.
     """
     from IPython.display import display
 
@@ -50,9 +61,12 @@ def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), d
 
     Parameters
     ----------
-    frame : tidy rows with `mean`, `low`, `high`, `n`, as `intervals`, `shares` and `rank_correlations` return them
-    columns : what tells the columns apart, `measure` unless told; what else `frame` has tells the rows apart
-    digits : after the point
+    frame : pandas.DataFrame
+        Tidy rows with `mean`, `low`, `high`, `n`, as `intervals` returns them.
+    columns : sequence of str
+        What tells the table's columns apart; what else `frame` has tells its rows apart.
+    digits : int
+        After the point.
 
     Raises
     ------

@@ -16,7 +16,8 @@ import numpy as np
 from mli_utils.core.config import RunConfig
 from mli_utils.core.training import State
 from mli_utils.runs import settings
-from mli_utils.runs.store import Store, address, remove_leftovers, write_atomically
+from mli_utils.runs.files import address, remove_leftovers, write_atomically
+from mli_utils.runs.store import Store
 
 SHARE = 0.05  # of the time of a training that may go into its checkpoints
 DIGEST = hashlib.sha256().digest_size
@@ -32,7 +33,7 @@ class Checkpoints:
         """Keep the state of a run in place of its last one."""
         about = json.dumps({"step": state.step, "seconds": state.seconds, "history": state.history})
         packed = io.BytesIO()
-        np.savez(packed, **state.arrays, about=np.frombuffer(about.encode(), np.uint8))
+        np.savez(packed, about=np.frombuffer(about.encode(), np.uint8), **state.arrays)  # type: ignore[arg-type]
         data = packed.getvalue()
         remove_leftovers(self._path(config))
         write_atomically(self._path(config), hashlib.sha256(data).digest() + data)
@@ -59,7 +60,7 @@ class Checkpoints:
 
     def forget(self, configs: Iterable[RunConfig]) -> None:
         """`remove` those of these runs, which are all done."""
-        if self.store.folder and any((self.store.folder / "checkpoints").glob("*")):
+        if any((self.store.folder / "checkpoints").glob("*")):
             for config in configs:
                 self.remove(config)
 

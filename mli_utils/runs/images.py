@@ -12,7 +12,7 @@ import numpy as np
 from mli_utils.core.config import DATASETS, MLIError, RunConfig, choose
 from mli_utils.core.data import SPLITS, Arrays, ImageSet, content, in_turn, prepare, training_set
 from mli_utils.runs import settings
-from mli_utils.runs.store import write_atomically
+from mli_utils.runs.files import write_atomically
 
 DOWNLOADED = ("mnist", "cifar10", "cifar100")
 
@@ -32,13 +32,24 @@ class DataError(MLIError):
 
 
 def load_data(name: str, split: str = "train") -> ImageSet:
-    """An image set, ready for a network.
+    """Load an image set, ready for a network.
 
-    The order is the data's own: classes take turns, and within a class images are sorted by a hash of their pixels.
-    So the first n images are balanced, and two archives with the same images in different order give the same set.
-    `digits` comes with scikit-learn: its training split is 140 images of each class, its test split the others;
-    `digits32` is the same, enlarged to 32 × 32 (linearly between pixels) and three equal channels. All else is read
-    from `NAME.npz` in `MLI_DATA_DIR`.
+    The order is the data's own: classes take turns, and within a class images are sorted by a hash of their pixels. So
+    the first n images are balanced, and two archives with the same images in different order give the same set.
+
+    Parameters
+    ----------
+    name : str
+        `digits` comes with scikit-learn: its training split is 140 images of each class, its test split the others;
+        `digits32` is the same, enlarged to 32 × 32 (linearly between pixels) and three equal channels. `mnist`,
+        `cifar10` and `cifar100` are read from `NAME.npz` in `MLI_DATA_DIR`.
+    split : str
+        `train` or `test`.
+
+    Returns
+    -------
+    ImageSet
+        `images` (samples, channels, height, width) float32, `labels` (samples,), `classes`; `first(n)` gives fewer.
 
     Raises
     ------
@@ -89,7 +100,7 @@ def fetch(name: str) -> Path:
         arrays = _download(name, settings.data_dir() / "download")
         _check(arrays, name, f"the download of {name}")
         packed = io.BytesIO()
-        np.savez(packed, **arrays)
+        np.savez(packed, **arrays)  # type: ignore[arg-type]
         write_atomically(archive, packed.getvalue())
     _read(archive, name)
     return archive
@@ -136,7 +147,7 @@ def _read(archive: Path, name: str) -> Arrays:
 @functools.cache
 def _digits() -> Arrays:
     # The file that sklearn.datasets.load_digits reads, a row an image, its label last: importing that takes seconds.
-    (package,) = importlib.util.find_spec("sklearn").submodule_search_locations
+    (package,) = importlib.util.find_spec("sklearn").submodule_search_locations  # type: ignore
     rows = np.loadtxt(Path(package, "datasets", "data", "digits.csv.gz"), delimiter=",", dtype=np.uint8)
     images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
     order = in_turn(images, labels)

@@ -1,22 +1,25 @@
 """What is measured of runs and kept in the store beside them; curves along paths first of all."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from mli_utils.core.config import InputError, choose
+from mli_utils.core.config import InputError, RunConfig, choose
 from mli_utils.core.curves import STATISTICS, curve
+from mli_utils.core.initialization import build
 from mli_utils.core.paths import STARTS, alpha_grid, schedules
 from mli_utils.core.plateaus import learned_at
 from mli_utils.core.versions import VERSIONS
-from mli_utils.runs import settings
-from mli_utils.runs.store import address
-from mli_utils.runs.trained import NotInRecord, Run, progress, run_key, together, workplace
+from mli_utils.runs import images, parallel, provenance, settings
+from mli_utils.runs.files import address, without_nan
+from mli_utils.runs.store import Store
+from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, progress, run_key, together
 
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
@@ -59,22 +62,58 @@ def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
     missing = [i for i, body in enumerate(bodies) if body is None]
     if not missing:
         return bodies
+    _refuse_in_book(f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config}")
+    with (
+        parallel.workers(wanted[i].run.config.dataset for i in missing) as workers,
+        progress(len(missing), wanted[0].kind, unit) as bar,
+    ):
+
+        def task(i: int) -> tuple[RunConfig, tuple]:
+            run = wanted[i].run
+            return run.config, (i, run.config, run.arrays(), wanted[i].compute)
+
+        for i, body in workers.each(measure_here, map(task, missing), bar.update):
+            wanted[i].run.store.put(wanted[i].kind, keys[i], body)
+            bodies[i] = body
+    return bodies
+
+
+def measure_here(
+    number: int, config: RunConfig, arrays: Arrays, compute: Callable, advance: Callable[[int], Any]
+) -> Iterator[tuple[int, dict]]:
+    """Yield the number and the body of what `Measurement.compute` gives of a run with these arrays, on the device."""
+    device = settings.device()
+    made = provenance.stamp(provenance.device_name(device))
+    ends = [{name: value.to(device) for name, value in endpoint(arrays, side).items()} for side in ("start", "end")]
+    measured = compute(build(config), ends, images.of_run(config)[0])
+    body = without_nan({name: values.tolist() for name, values in measured.items()})
+    yield number, {**body, "provenance": {**made, "date": provenance.now()}}
+    advance(1)
+
+
+def keep(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
+    """The frame that `compute(**key)` returns, of no run: from the store, or computed and kept.
+
+    Raises
+    ------
+    NotInRecord
+        It is missing while the book is rendered from the record.
+    """
+    store, whole = Store.default(), {**key, "versions": {mechanism: VERSIONS[mechanism]}}
+    if (body := store.get(kind, whole)) is None:
+        _refuse_in_book(f"{kind} of {key}")
+        columns = compute(**key).to_dict("list")
+        body = {"columns": columns, "provenance": provenance.stamp(provenance.processor())}
+        store.put(kind, whole, body)
+    return pd.DataFrame(body["columns"])
+
+
+def _refuse_in_book(what: str) -> None:
     if settings.mode() == "book":
         raise NotInRecord(
-            f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config} is not in the record; the book is rendered "
-            "without computing: 'make reproduce' makes it, 'make record' keeps it"
+            f"{what} is not in the record; the book is rendered without computing: 'make reproduce' makes it, "
+            "'make record' keeps it"
         )
-    configs = [wanted[i].run.config for i in missing]
-    with workplace(configs) as place, progress(len(missing), wanted[0].kind, unit) as bar:
-
-        def make(i: int) -> None:
-            one = wanted[i]
-            bodies[i] = place.measure(one.run.config, one.run.arrays(), one.compute)
-            one.run.store.put(one.kind, keys[i], bodies[i])
-            bar.update()
-
-        place.each(configs, [(i,) for i in missing], make)
-    return bodies
 
 
 def interpolate(

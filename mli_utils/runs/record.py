@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from mli_utils.core.config import MLIError
 from mli_utils.runs import settings
-from mli_utils.runs.store import DamagedFile, address, on_disk
+from mli_utils.runs.files import DamagedFile, address, on_disk
 
 SUMS = "SHA256SUMS"
 NOTHING = pa.table({"address": pa.array([], pa.string())})
@@ -28,18 +28,25 @@ class DamagedRecord(MLIError):
 
 
 class Record:
-    """A record that is read; one whose folder is not there is empty."""
+    """A record that is read; one whose folder is not there is empty.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    `strict`: damage raises, as it does whenever a book is rendered from the record.
+    """
+
+    def __init__(self, folder: Path, strict: bool = False):
+        self.folder, self.strict = folder, strict
         self._tables: dict[str, tuple[pa.Table, dict[str, int]]] = {}
 
     @cached_property
     def sums(self) -> dict[str, str]:
         """The SHA-256 that each file should have, by its path within the folder."""
         path = self.folder / SUMS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        with on_disk("read", path):
+            text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+        lines = [line.partition("  ") for line in text.splitlines()]
+        if not all(name for _, _, name in lines):
+            self._damaged(path)
+        return {name: digest for digest, _, name in lines if name}
 
     def read(self, name: str) -> bytes | None:
         """What a file holds; None where the record has no such file, or a damaged one that is made again.
@@ -47,21 +54,25 @@ class Record:
         Raises
         ------
         DamagedRecord
-            It is not what was written, and a book is rendered from it.
+            It is not what was written, and nothing may be made in its place.
         """
         path = self.folder / name
-        if name not in self.sums:
+        if name not in self.sums and not path.exists():
             return None
         with on_disk("read", path):
             data = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(data).hexdigest() == self.sums[name]:
+        if hashlib.sha256(data).hexdigest() == self.sums.get(name):
             return data
-        if settings.mode() == "book":
+        self._damaged(path)
+        return None
+
+    def _damaged(self, path: Path) -> None:
+        """Warn of a damaged file; raise where nothing may be made in its place."""
+        if self.strict or settings.mode() == "book":
             raise DamagedRecord(
                 f"{path} is damaged; 'git checkout {self.folder}' restores the record, 'make record' makes it anew"
             )
-        warnings.warn(f"{path} is damaged; what it held is made again", DamagedFile, stacklevel=4)
-        return None
+        warnings.warn(f"{path} is damaged; what it held is made again", DamagedFile, stacklevel=5)
 
     def json(self, name: str):
         """What a JSON file holds, or None."""
@@ -79,7 +90,8 @@ class Record:
 
     def entries(self) -> dict[str, dict]:
         """Every row of every table, by `KIND/ADDRESS`."""
-        kinds = [name.removesuffix(".parquet") for name in self.sums if name.endswith(".parquet")]
+        there = {*self.sums, *(path.name for path in self.folder.glob("*.parquet"))}
+        kinds = sorted(name.removesuffix(".parquet") for name in there if name.endswith(".parquet"))
         return {f"{kind}/{row['address']}": row for kind in kinds for row in self._table(kind)[0].to_pylist()}
 
     def _table(self, kind: str) -> tuple[pa.Table, dict[str, int]]:
@@ -122,7 +134,7 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
 
 def flatten(value: Mapping, above: str = "") -> dict:
     """Values of nested mappings by their path, joined by dots."""
-    found = {}
+    found: dict = {}
     for name, item in value.items():
         found |= flatten(item, f"{above}{name}.") if isinstance(item, Mapping) else {f"{above}{name}": item}
     return found

@@ -4,24 +4,33 @@ The computing is done in this process, or on a Dask cluster where `settings.sche
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from mli_utils.core import training
-from mli_utils.core.config import FIELDS, InputError, MLIError, RunConfig
+from mli_utils.core.config import FIELDS, MODELS, InputError, MLIError, RunConfig
 from mli_utils.core.parameters import Params
 from mli_utils.core.versions import VERSIONS
-from mli_utils.runs import cluster, settings, tasks
-from mli_utils.runs.checkpoints import Checkpoints
-from mli_utils.runs.store import Store, address
+from mli_utils.runs import images, parallel, provenance, settings
+from mli_utils.runs.checkpoints import Checkpoints, Pace
+from mli_utils.runs.files import address, without_nan
+from mli_utils.runs.store import Store
 
 OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
+
+GROUP_SIZE = 32  # runs trained together at most
+STACK = 4  # on a cluster, runs in a group before there are more groups than workers: alone, one takes a third longer
+FEWEST_STEPS = 500  # of groups that are made smaller for a cluster: they take 20 times as long as sending them
+
+Arrays = dict[str, np.ndarray]  # endpoints of a run: `start/NAME`, `end/NAME`
 
 
 class NotInRecord(MLIError):
@@ -79,9 +88,9 @@ class Run:
     def endpoints(self, *which: str) -> list[Params]:
         """`start`, `end` or both, in one reading."""
         arrays = self.arrays()
-        return [tasks.endpoint(arrays, side) for side in which]
+        return [endpoint(arrays, side) for side in which]
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Both endpoints as the store has them, trained again where it no longer has."""
         key = run_key(self.config)
         if (arrays := self.store.arrays("runs", key)) is None:
@@ -160,65 +169,81 @@ def progress(total: int, what: str, unit: str) -> tqdm:
 
 
 def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[RunConfig]) -> None:
-    """Train these runs. All that were asked for are put into groups, so that after an interruption groups are the same:
-    the last bits of a narrow network can depend on how many are trained beside it."""
+    """Train these runs, out of all that were asked for, and keep each as it ends."""
     if settings.mode() == "book":
         raise NotInRecord(
             f"{len(configs)} runs are not in the record, the first of them {configs[0]}; "
             "the book is rendered without training: 'make reproduce' trains them, 'make record' keeps them"
         )
-    shapes = {training.shape(config) for config in configs}
-    groups = [group for group in _by_shape(asked) if training.shape(group[0]) in shapes]
+    shapes = [{"shape": [getattr(config, name) for name in training.SHAPE]} for config in configs]
+    kept = Checkpoints(store, run_key)
     with (
-        workplace(configs) as place,
+        parallel.workers(config.dataset for config in configs) as workers,
         progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar,
+        ExitStack() as locks,
     ):
-        left = len(configs)
-
-        def advance(epochs: int, ended: int = 0) -> None:
-            nonlocal left
-            left -= ended
-            bar.update(epochs)
-            bar.set_postfix_str(f"{left} runs left")
-
-        arguments = [(group, set(configs), store, place, advance) for group in groups]
-        place.each([group[0] for group in groups], arguments, _train_group)
-
-
-@contextmanager
-def workplace(configs: Iterable[RunConfig]) -> Iterator[tasks.Here | cluster.Cluster]:
-    """Where to compute things about these runs: the cluster that `settings` names, or this process."""
-    if address := settings.scheduler():
-        with cluster.connected(address, [config.dataset for config in configs]) as place:
-            yield place
-    else:
-        yield tasks.Here()
-
-
-def _train_group(group: Sequence[RunConfig], missing: set[RunConfig], store: Store, place, advance: Callable) -> None:
-    """Train those runs of one shape that are missing, and keep each as it ends."""
-    # Whoever else trains this shape on this store goes first; what is theirs by then is not trained again.
-    with store.lock(address({"shape": training.shape(group[0])})):
-        wanted = [config for config in group if config in missing]
-        open_ = {config for config in wanted if store.arrays("runs", run_key(config)) is None}
-        advance(sum(config.epochs for config in wanted if config not in open_), len(wanted) - len(open_))
-        together = parts(group, place.group_size(group[0], len(missing)))
-        left = [[config for config in part if config in open_] for part in together]
-        kept = Checkpoints(store, run_key)
-        for config, body, arrays in place.train([part for part in left if part], advance, kept):
+        # Whoever else trains such runs on this store goes first; what is theirs by then is not trained again.
+        for name in sorted(set(map(address, shapes))):
+            locks.enter_context(store.lock(name))
+        left = {config for config in configs if store.arrays("runs", run_key(config)) is None}
+        bar.update(sum(config.epochs for config in configs if config not in left))
+        groups = split(asked, left, workers)
+        tasks = [(group[0], (group, None if workers.client else kept)) for group in groups]
+        for config, body, arrays in workers.each(train_here, tasks, bar.update):
             store.put("runs", run_key(config), body, arrays)
             kept.remove(config)
-            advance(0, 1)
+            left.remove(config)
+            bar.set_postfix_str(f"{len(left)} runs left")
 
 
-def _by_shape(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
-    groups = {}
-    for config in configs:
-        groups.setdefault(training.shape(config), []).append(config)
-    return list(groups.values())
+def split(
+    configs: Iterable[RunConfig], missing: Collection[RunConfig], workers: parallel.Workers
+) -> list[list[RunConfig]]:
+    """The missing runs in groups of one shape, as equal as can be, as these workers are to train them.
+
+    All configs are grouped, so that groups are the same after an interruption: the last bits of a narrow network can
+    depend on how many are trained beside it. Stacked models come first: in this process nothing is kept meanwhile.
+    """
+    alike: dict[tuple, list[RunConfig]] = {}
+    for config in sorted(configs, key=lambda config: not MODELS[config.model].stacked):
+        alike.setdefault(training.shape(config), []).append(config)
+    groups = []
+    for runs in alike.values():
+        count = math.ceil(len(runs) / group_size(runs[0], len(missing), workers))
+        parts = [runs[i * len(runs) // count : (i + 1) * len(runs) // count] for i in range(count)]
+        groups += [[config for config in part if config in missing] for part in parts]
+    return [group for group in groups if group]
 
 
-def parts(configs: Sequence[RunConfig], size: int) -> list[Sequence[RunConfig]]:
-    """The runs in equal parts, to one, of at most `size`."""
-    count = math.ceil(len(configs) / size)
-    return [configs[i * len(configs) // count : (i + 1) * len(configs) // count] for i in range(count)]
+def group_size(config: RunConfig, missing: int, workers: parallel.Workers) -> int:
+    """How many runs of this one's shape are trained together at most, where so many are missing in all."""
+    if not workers.client or config.epochs * math.ceil(config.n_train / config.batch_size) < FEWEST_STEPS:
+        return GROUP_SIZE
+    fair = math.ceil(missing / workers.count)
+    return min(GROUP_SIZE, max(math.ceil(fair / 2), min(STACK, fair)))  # two each even out slow workers
+
+
+def train_here(
+    configs: Sequence[RunConfig], kept: Checkpoints | None = None, advance: Callable[[int], Any] = lambda epochs: None
+) -> Iterator[tuple[RunConfig, dict, Arrays]]:
+    """Train runs of one shape, from `kept` checkpoints on; yield each, as body and arrays, as soon as it has ended."""
+    device = settings.device()
+    made = provenance.stamp(provenance.device_name(device))  # now: what is done must not be lost to this
+    sets, save = images.of_run(configs[0]), Pace(kept) if kept else None
+    for group, states in kept.together(configs) if kept else [(configs, [])]:
+        for run in training.train_group(group, *sets, device, advance, states, save):
+            history = run.history.filter(regex="^(?!class_error)").to_dict("list")
+            history["class_error"] = run.history.filter(like="class_error_").to_numpy().tolist()
+            body = without_nan({"summary": run.summary, "history": history})
+            ends = {"start": run.start, "end": run.end}
+            arrays = {f"{side}/{name}": value.numpy() for side, end in ends.items() for name, value in end.items()}
+            yield run.config, {**body, "provenance": {**made, "date": provenance.now()}}, arrays
+
+
+def endpoint(arrays: Arrays, side: str) -> Params:
+    """θ(0) (`start`) or θ(T) (`end`) among the arrays of a run."""
+    return {
+        name.removeprefix(f"{side}/"): torch.tensor(array)
+        for name, array in arrays.items()
+        if name.startswith(f"{side}/")
+    }

@@ -1,6 +1,6 @@
 """The r-homogeneous model solved for many settings, and its weights and biases through time (section 04)."""
 
-import itertools
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,26 +10,49 @@ from matplotlib.figure import Figure
 
 from mli_utils.core.plateaus import monotonicity_gap
 from mli_utils.core.theory import biases_from_weights, flow_curve, solve_flow
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import in_order, style
+from mli_utils.runs.measured import keep
+
+MODEL = {"noise": 0.1, "final_loss": 1e-2}  # what `solve_flow` is told besides
+DISTINCT = 0.05  # of the time from the first class learned to the last: the least that tells the last two apart
+SMALL_GAP = 1.0  # below it the softmax does not saturate
+RISE = 1e-3  # nats; a smaller rise of the loss is none
 
 
-def survey(powers, deltas, classes, seeds: int, points: int = 201) -> pd.DataFrame:
-    """Solve the model for every combination; one row each.
+def through_time(r: int, delta: float, k: int, seed: int = 0, points: int = 400, digits: int = 17) -> pd.DataFrame:
+    """`Flow.frame` of one solution, from the store where it is, to so many significant digits; 17 are exact."""
+    key = {"r": r, "delta": delta, "k": k, "seed": seed, **MODEL, "points": points, "digits": digits}
+    return keep("flows", key, _through_time, "bias_gap")
+
+
+def _through_time(points: int, digits: int, **model) -> pd.DataFrame:
+    frame = solve_flow(**model).frame(points)
+    numbers = frame.select_dtypes("number").map(lambda value: float(f"{value:.{digits}g}"))
+    return frame.assign(**numbers)
+
+
+def survey(powers: list[int], deltas: list[float], classes: list[int], seeds: int, points: int = 201) -> pd.DataFrame:
+    """Solve the model for every combination, or read it from the store; one row each.
 
     Returns
     -------
     Frame of `r`, `delta`, `classes`, `seed`; `last learned` and `largest bias`, class numbers; `margin`, how much of
     the time from the first class learned to the last lies between the last but one and the last; `gap`, largest minus
     smallest bias; `bump`, the largest rise of the loss on the line between the ends (nats); `deviation` of the solved
-    biases from `biases_from_weights`, relative to the largest
+    biases from `biases_from_weights`, relative to the largest; and what `describe` adds
     """
+    key = {"powers": powers, "deltas": deltas, "classes": classes, "seeds": seeds, **MODEL, "points": points}
+    return describe(keep("surveys", key, _survey, "bias_gap"))
+
+
+def _survey(powers, deltas, classes, seeds: int, points: int, **model) -> pd.DataFrame:
     rows = []
-    for r, delta, k, seed in itertools.product(powers, deltas, classes, range(seeds)):
-        flow = solve_flow(r, delta, k, seed)
+    for r, delta, k, seed in product(powers, deltas, classes, range(seeds)):
+        flow = solve_flow(r, delta, k, seed, **model)
         learned, bias = flow.learned_at(), flow.biases[-1]
         exact = biases_from_weights(flow.weights[-1], flow.weights[0], r)
-        in_order = np.sort(learned)
+        first, before, last = np.sort(learned)[[0, -2, -1]]
         rows.append(
             {
                 "r": r,
@@ -38,7 +61,7 @@ def survey(powers, deltas, classes, seeds: int, points: int = 201) -> pd.DataFra
                 "seed": seed,
                 "last learned": int(np.argmax(learned)),
                 "largest bias": int(np.argmax(bias)),
-                "margin": (in_order[-1] - in_order[-2]) / (in_order[-1] - in_order[0]),
+                "margin": (last - before) / (last - first) if last > first else 0.0,
                 "gap": np.ptp(bias),
                 "bump": monotonicity_gap(flow_curve(flow, np.linspace(0, 1, points))),
                 "deviation": np.abs(bias - exact).max() / np.abs(exact).max(),
@@ -47,14 +70,75 @@ def survey(powers, deltas, classes, seeds: int, points: int = 201) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def describe(solved: pd.DataFrame) -> pd.DataFrame:
+    """Add whether the last class is `distinct`, whether it `agrees` (has the largest bias), and `power`, r in words."""
+    return solved.assign(
+        distinct=solved.margin >= DISTINCT,
+        agrees=solved["last learned"] == solved["largest bias"],
+        power="r = " + solved.r.astype(str),
+    )
+
+
+def agreement(configurations: pd.DataFrame) -> pd.DataFrame:
+    """How often the class learned last has the largest bias, and how often not though it is distinct: a row a power."""
+    told = configurations.assign(exceptions=configurations.distinct & ~configurations.agrees)
+    found = told.groupby("r")[["agrees", "distinct", "exceptions"]].sum().rename(columns={"agrees": "agree"})
+    found.insert(0, "configurations", told.groupby("r").size())
+    return found.reset_index()
+
+
+def gaps(configurations: pd.DataFrame) -> pd.DataFrame:
+    """Mean gap by `r` and `delta`, and `gap_predicted`: the power δ^−(r−2) through the point at the largest δ."""
+    found = configurations.groupby(["r", "delta", "power"], as_index=False).gap.mean()[["r", "delta", "gap", "power"]]
+    largest = found.delta.max()
+    anchor = found.r.map(found[found.delta == largest].set_index("r").gap)
+    return found.assign(gap_predicted=anchor * (found.delta / largest) ** (2 - found.r))
+
+
+def claims(configurations: pd.DataFrame) -> dict[str, pd.Series]:
+    """The quantity of each claim of section 04, by configuration."""
+    ends = configurations.pivot(index=["r", "classes", "seed"], columns="delta", values="gap")
+    growth = ends.iloc[:, 0] / ends.iloc[:, -1]
+    at_two = growth.index.get_level_values("r") == 2
+    return {
+        "last-learned-ends-largest-in-the-model": configurations.agrees[configurations.r >= 3],
+        "small-start-makes-a-gap": growth[~at_two],
+        "no-such-gap-at-two": growth[at_two],
+    }
+
+
+def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
+    """What the text of section 04 says."""
+    deep, shallow = configurations[configurations.r >= 3], configurations[configurations.r == 2]
+    rising = configurations[configurations.bump > RISE]
+    slopes = {
+        r: np.polyfit(np.log(of.delta), np.log(of.gap), 1)[0]
+        for r, of in gaps[gaps.gap < SMALL_GAP].groupby("r")
+        if len(of) > 1
+    }
+    return {
+        "configurations": len(configurations),
+        "configurations_a_point": len(configurations) // len(gaps),
+        "deep": len(deep),
+        "deep_distinct": deep.distinct.sum(),
+        "deep_exceptions": (deep.distinct & ~deep.agrees).sum(),
+        "deep_agree": deep.agrees.sum(),
+        "deep_ties": (~deep.distinct).sum(),
+        "shallow_agree": shallow.agrees.sum(),
+        "shallow": len(shallow),
+        "slopes": "; ".join(f"{slope:.2f} for r = {r} ({2 - r} predicted)" for r, slope in slopes.items()),
+        "deviation": configurations.deviation.max(),
+        "rising": len(rising),
+        "smallest_rising": rising.gap.min(),
+        "largest_bump": configurations.bump.max(),
+        "largest_gap": configurations.gap.max(),
+    }
+
+
 def flow_figure(flow: pd.DataFrame) -> Figure:
     """Diagonal weights above biases through time, a line a class, coloured by the order in which they are learned."""
-    if nothing(flow, "time", "class", "weight", "bias"):
-        return empty_figure()
     with style():
         figure, panels = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, layout="constrained")
-        names = list(dict.fromkeys(flow["class"]))
-        colours = dict(zip(names, in_order(len(names)), strict=True))
         for axes, measure in zip(panels, ("weight", "bias"), strict=True):
             sns.lineplot(
                 flow,
@@ -62,7 +146,7 @@ def flow_figure(flow: pd.DataFrame) -> Figure:
                 y=measure,
                 hue="class",
                 style="class",
-                palette=colours,
+                palette=in_order(flow["class"].nunique()),
                 ax=axes,
                 legend=measure == "weight",
                 errorbar=None,
@@ -73,24 +157,36 @@ def flow_figure(flow: pd.DataFrame) -> Figure:
     return figure
 
 
-def flow_traces(flow: pd.DataFrame) -> list[dict]:
-    """The lines of `flow_figure` for Plotly: weights on the first y axis, biases on the second, to four digits."""
-    names = list(dict.fromkeys(flow["class"]))
-    colours = in_order(len(names))
+def moving(powers: list[int], deltas: list[float], classes: list[int]) -> Moving:
+    """The lines of `flow_figure` for a chosen power, initial scale and number of classes, to four digits."""
 
-    def digits(values):
-        return [float(f"{value:.4g}") for value in values]
+    def traces(r: int, delta: float, k: int) -> list[dict]:
+        flow = through_time(r, delta, k, points=90, digits=4)
+        return [
+            {
+                "x": of_class.time.tolist(),
+                "y": of_class[measure].tolist(),
+                "name": name,
+                "legendgroup": name,
+                "showlegend": measure == "weight",
+                "yaxis": axis,
+                "line": {"color": colour, "width": 2.5},
+            }
+            for measure, axis in (("weight", "y"), ("bias", "y2"))
+            for (name, of_class), colour in zip(flow.groupby("class", sort=False), in_order(k), strict=True)
+        ]
 
-    return [
-        {
-            "x": digits(flow[flow["class"] == name].time),
-            "y": digits(flow[flow["class"] == name][measure]),
-            "name": name,
-            "legendgroup": name,
-            "showlegend": measure == "weight",
-            "yaxis": axis,
-            "line": {"color": colour, "width": 2.5},
-        }
-        for measure, axis in (("weight", "y"), ("bias", "y2"))
-        for name, colour in zip(names, colours, strict=True)
-    ]
+    controls = {"r": powers, "δ": deltas, "classes": classes}
+    return Moving(
+        label="Weights and biases through training, for a chosen power, initial scale and number of classes",
+        controls=controls,
+        traces=traces,
+        layout={
+            "height": 420,
+            "margin": {"l": 60, "r": 10, "t": 10, "b": 40},
+            "xaxis": {"title": {"text": "time"}, "rangemode": "tozero", "anchor": "y2"},
+            "yaxis": {"title": {"text": "W"}, "domain": [0.54, 1]},
+            "yaxis2": {"title": {"text": "b"}, "domain": [0, 0.46]},
+        },
+        start=[min(place, len(values) - 1) for place, values in zip((2, 1, 1), controls.values(), strict=True)],
+    )

@@ -1,5 +1,7 @@
 """What networks predict on their error plateau, beside the biases and the order of learning (section 07)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -7,13 +9,29 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.core.config import FIELDS
+from mli_utils.core.estimates import bootstrap, mean_and_interval
 from mli_utils.core.plateaus import plateau
+from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.runs.measured import order_correlations
+from mli_utils.runs.trained import Run, counts
+
+KINDS = {"largest": "the largest bias", "guess": "the first guess", "smallest": "the smallest bias"}
 
 
-def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """What networks predict on their error plateau: one row a run.
+def summarize(classes: pd.DataFrame) -> pd.DataFrame:
+    """Of what `class_order` returns, a row a run: the steps at which its first and last class were learned, Kendall's
+    τ between step and bias, and the gap between the biases."""
+    by_run = classes.groupby("run")
+    found = by_run.agg(seed=("seed", "first"), first_learned=("learned_at", "min"), last_learned=("learned_at", "max"))
+    found["τ"] = order_correlations(classes)
+    found["gap"] = by_run.output_bias.max() - by_run.output_bias.min()
+    return found
+
+
+def predicted_as(classes: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """How large a share of the predictions along α three classes of each network are.
 
     Parameters
     ----------
@@ -22,65 +40,49 @@ def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: 
 
     Returns
     -------
-    `run`; `seed`; `largest`, the class with the largest output bias; `last`, the class learned last; `guess`, the class
-    that the untrained network predicts most often; `as_largest` and `as_guess`, the share of all predictions at the
-    grid points 0 < α ≤ error plateau that are these classes (NaN where there is no such point)
+    Tidy frame of `run`, `kind`, `label`, `alpha`, `share` and `class`, the kind in words. `kind` is `largest` for the
+    class with the largest output bias, `guess` for the one that the untrained network predicts most often, `smallest`
+    for the one with the smallest bias.
     """
-    lengths = plateau(curves[curves.label == 0], tolerance)
-    rows = []
-    for run, of_run in classes.groupby("run"):
-        same = [name for name in FIELDS if name in of_run]
-        fields = of_run.iloc[0][same]
-        curve = curves[(curves[same] == fields).all(axis=1)]
-        end = lengths[(lengths[same] == fields).all(axis=1)].error_plateau.item()
-        shares = curve.pivot(index="alpha", columns="label", values="predicted_share")
-        largest = int(of_run.set_index("label").output_bias.idxmax())
-        guess = int(shares.loc[0].idxmax())
-        on_plateau = shares[(shares.index > 0) & (shares.index <= end)]
-        rows.append(
-            {
-                "run": run,
-                "seed": fields.seed,
-                "error_plateau": end,
-                "largest": largest,
-                "last": _last(of_run),
-                "guess": guess,
-                "as_largest": on_plateau[largest].mean(),
-                "as_guess": on_plateau[guess].mean(),
-            }
-        )
-    columns = ["run", "seed", "error_plateau", "largest", "last", "guess", "as_largest", "as_guess"]
-    return pd.DataFrame(rows, columns=columns)
+    curves = _numbered(classes, curves)
+    chosen = _kinds(classes, curves).melt(var_name="kind", value_name="label", ignore_index=False).reset_index()
+    found = chosen.merge(curves[["run", "label", "alpha", "predicted_share"]], on=["run", "label"])
+    return found.assign(**{"class": found.kind.map(KINDS)}).rename(columns={"predicted_share": "share"})
 
 
-def predicted_as(predictions: pd.DataFrame, classes: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Along α, how large a share of the predictions are three classes of each network.
+def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """What networks predict on their error plateau: one row a run, from the same frames as `predicted_as`.
 
     Returns
     -------
-    Tidy frame of `run`, `alpha`, `class`, `share`; `class` says which: that with the largest output bias, that which
-    the untrained network guesses, that with the smallest output bias
+    `run`; `seed`; `error_plateau`; `last`, the class learned last, where one that is never learned comes after all
+    others; `largest`, `guess` and `smallest`, as `predicted_as` says; `as_largest`, `as_guess` and `as_smallest`, the
+    share of all predictions at the grid points 0 < α ≤ error plateau that are these classes (NaN where there is no such
+    point)
     """
-    frames = [pd.DataFrame(columns=["run", "alpha", "class", "share"])]
-    for (run, of_run), row in zip(classes.groupby("run"), predictions.itertuples(), strict=True):
-        fields = of_run.iloc[0][list(FIELDS)]
-        curve = curves[(curves[list(FIELDS)] == fields).all(axis=1)]
-        smallest = int(of_run.set_index("label").output_bias.idxmin())
-        for said, label in (
-            ("the largest bias", row.largest),
-            ("the first guess", row.guess),
-            ("the smallest bias", smallest),
-        ):
-            chosen = curve[curve.label == label]
-            frames.append(
-                pd.DataFrame({"run": run, "alpha": chosen.alpha, "class": said, "share": chosen.predicted_share})
-            )
-    return pd.concat(frames, ignore_index=True)
+    shares, lengths = predicted_as(classes, curves), plateau(curves[curves.label == 0], tolerance)
+    found = _numbered(classes, lengths).set_index("run")[["seed", "error_plateau"]]
+    found = found.join(_kinds(classes, _numbered(classes, curves)))
+    found["last"] = _by_run(classes.fillna({"learned_at": np.inf})).learned_at.idxmax()
+    on_plateau = shares[(shares.alpha > 0) & (shares.alpha <= shares.run.map(found.error_plateau))]
+    means = on_plateau.groupby(["run", "kind"]).share.apply(pd.Series.mean).unstack("kind")  # sums in the order of α
+    return found.join(means.reindex(columns=list(KINDS)).add_prefix("as_")).reset_index()
 
 
-def _last(of_run: pd.DataFrame) -> int:
-    """The class learned last; one that is never learned comes after all others."""
-    return int(of_run.set_index("label").learned_at.fillna(np.inf).idxmax())
+def _numbered(classes: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of runs with the number of each row's `run`."""
+    return frame.merge(classes[["run", *FIELDS]].drop_duplicates())
+
+
+def _kinds(classes: pd.DataFrame, numbered: pd.DataFrame) -> pd.DataFrame:
+    """Which class of a run is of which kind, a column a kind."""
+    bias, at_start = _by_run(classes).output_bias, _by_run(numbered[numbered.alpha == 0]).predicted_share
+    return pd.DataFrame({"largest": bias.idxmax(), "guess": at_start.idxmax(), "smallest": bias.idxmin()})
+
+
+def _by_run(frame: pd.DataFrame):
+    """Groups of a frame's rows, each under its class."""
+    return frame.set_index("label").groupby("run")
 
 
 def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
@@ -105,3 +107,37 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=LABELS["alpha"], ylabel=LABELS["share"])
         axes.legend(title="class with", loc="upper right")
     return figure
+
+
+def measured(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float) -> dict:
+    """The quantity of each claim of section 07, by network, from what `plateau_predictions` takes."""
+    of_runs, found = summarize(classes), plateau_predictions(classes, curves, tolerance)
+    return {
+        "biases-differ-on-balanced-data": of_runs.gap,
+        "later-learned-more-biased": bootstrap(of_runs.τ),
+        "last-learned-has-the-largest-bias": found["last"] == found.largest,
+        "plateau-predicts-the-largest-bias": found.as_largest,
+        "bias-beats-the-first-guess": found.as_largest - found.as_guess,
+    }
+
+
+def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFrame) -> dict:
+    """What the text of section 07 says: of all its runs, of the fitted ones' classes and predictions."""
+    of_runs, members = summarize(classes), runs[0].summary["class_counts"]
+    last, largest, guess = (predictions[name] for name in ("last", "largest", "guess"))
+    return {
+        "gap": span(mean_and_interval(of_runs.gap)),
+        "order": span(bootstrap(of_runs.τ)),
+        "lowest": of_runs.τ.min(),
+        "highest": of_runs.τ.max(),
+        "positive": (of_runs.τ > 0).sum(),
+        "last_is_largest": (last == largest).sum(),
+        "last_is_guess": (last == guess).sum(),
+        "largest_is_guess": (largest == guess).sum(),
+        "as_largest": 100 * predictions.as_largest.mean(),
+        "as_guess": 100 * predictions.as_guess.mean(),
+        "with_plateau": predictions.as_largest.notna().sum(),
+        "classes": len(members),
+        "members": " to ".join(map(str, sorted({min(members), max(members)}))),
+        **counts(runs),
+    }

@@ -17,11 +17,11 @@ from scipy.special import expit
 from mli_utils.core import theory
 from mli_utils.core.config import InputError
 from mli_utils.core.plateaus import crossing, monotonicity_gap
-from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import LABELS, colours, style
 
 STEP_SIZES = np.geomspace(1e-6, 1e15, 211)  # ten a decade; a flat start is no obstacle, only a matter of scale
 SOLVED = 0.01  # of the loss at the start
+NEAREST = "plateau to the nearest solution"
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,10 @@ class Solution:
 
 def scalar_power(r: int, start: float = 0.5) -> Problem:
     """log(1 + exp(−w^r)): one weight to the power r, as in a network of r layers, and one sample to get right."""
-
-    def capped(w):
-        return np.minimum(w**r, 700)
-
     return Problem(
         f"one weight, power {r}",
-        lambda params: np.logaddexp(0, -capped(params[..., 0])),
-        lambda params: -r * params ** (r - 1) * expit(-capped(params)),
+        lambda params: np.logaddexp(0, -np.minimum(params[..., 0] ** r, 700)),
+        lambda params: -r * params ** (r - 1) * expit(-np.minimum(params**r, 700)),
         np.array([start]),
     )
 
@@ -187,31 +183,56 @@ def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.Da
     return pd.DataFrame(rows).astype({"steps": "Int64"}), pd.concat(lines, ignore_index=True)
 
 
-def hardness_figure(lines: pd.DataFrame, steps: pd.DataFrame, budget: int) -> Figure:
+def growth(powers: Sequence[int], budget: int, points: int) -> pd.DataFrame:
+    """One weight to growing powers: a row a power, with the plateau on the line to the nearest solution as well."""
+    problems = [scalar_power(power) for power in powers]
+    alphas, nearest = np.linspace(0, 1, points), [np.array([nearest_solution(power)]) for power in powers]
+    curves = [line(problem, end, alphas) for problem, end in zip(problems, nearest, strict=True)]
+    table = survey(problems, budget, points)[0][["problem", "steps", "window", "plateau"]]
+    return table.assign(**{NEAREST: [crossing(alphas, curve, 0.9) for curve in curves]})
+
+
+def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
     """Curves beside bars: what is still to lose over α, and the steps to solve each problem, on a logarithmic axis."""
-    if nothing(lines, "alpha", "to lose", "problem"):
-        return empty_figure()
-    if nothing(steps, "problem", "steps"):
-        return empty_figure()
-    names = list(steps["problem"])
-    of_names = dict(zip(names, colours(len(names)), strict=True))
+    names, of_names = list(table.problem), colours(len(table))
+    lengths = table.steps.fillna(budget).astype(int)
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
-        sns.lineplot(
-            lines, x="alpha", y="to lose", hue="problem", style="problem", palette=of_names, legend=False, ax=left
-        )
+        looks = {"hue": "problem", "style": "problem", "palette": of_names, "legend": False}
+        sns.lineplot(lines, x="alpha", y="to lose", **looks, ax=left)
         left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
-        for place, (name, count) in enumerate(zip(names, steps["steps"], strict=True)):
-            never = pd.isna(count)
-            right.barh(place, budget if never else max(count, 1), left=0.5, color=of_names[name], alpha=0.85)
-            right.annotate(
-                "never" if never else f"{count:.0f}",
-                (budget if never else max(count, 1) + 0.5, place),
-                (4, 0),
-                textcoords="offset points",
-                va="center",
-            )
+        bars = right.barh(names, lengths, left=0.5, color=of_names, alpha=0.85)
+        right.bar_label(bars, ["never" if pd.isna(steps) else str(steps) for steps in table.steps], padding=4)
         right.set(xscale="log", xlim=(0.5, budget * 12), xlabel="steps at the best step size")
-        right.set_yticks(range(len(names)), names)
         right.invert_yaxis()
     return figure
+
+
+def claims(table: pd.DataFrame, grown: pd.DataFrame) -> dict[str, float]:
+    """The quantity of each claim of section 02, from `survey`'s table and `growth`'s."""
+    return {
+        "easy-with-a-plateau": grown[NEAREST][grown.steps <= 10].max(),
+        "hard-without-a-plateau": table.steps[table.plateau < 0.1].max() / table.steps.min(),
+    }
+
+
+def numbers(table: pd.DataFrame, grown: pd.DataFrame) -> dict:
+    """What the text of section 02 says; what it says of a problem as `many valleys/steps`."""
+    found = {
+        "step_sizes": len(STEP_SIZES),
+        "convex": " and ".join(table.problem[table.convex]),
+        "rise": table["largest rise"].max(),
+        "longest": grown[NEAREST].max(),
+    }
+    for row in table.to_dict("records"):
+        name = row["problem"].partition(",")[0]
+        found |= {f"{name}/{column}": row[column] for column in ("plateau", "window")}
+        found[f"{name}/steps"] = _in_words(row["steps"])
+    return found
+
+
+def _in_words(steps: int) -> str:
+    """A number of steps."""
+    if pd.isna(steps):
+        return "no number of steps"
+    return "one step" if steps == 1 else f"{steps} steps"

@@ -1,50 +1,53 @@
-"""Curves under another output bias at θ(T), or one that comes in at another pace (section 09).
+"""Another output bias at θ(T), one that comes in at another pace, and other ways to train (section 09).
 
 The logits are those without output bias plus the bias, so one pass along the path serves every bias.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mli_utils.core import estimates
 from mli_utils.core.config import DATASETS, FIELDS, InputError, choose
 from mli_utils.core.curves import chunks
 from mli_utils.core.evaluation import anatomy, plain_float32
-from mli_utils.core.networks import stream, weights_and_biases
+from mli_utils.core.initialization import stream
+from mli_utils.core.networks import weights_and_biases
 from mli_utils.core.parameters import device_of, mix, output_bias, without_output_bias
 from mli_utils.core.paths import STARTS, alpha_grid, interpolate_parameters
 from mli_utils.core.plateaus import apart, crossing, only_fitted, plateau, thresholds
+from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
-from mli_utils.figures.style import style
-from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, measure
-from mli_utils.runs.trained import Run, together
+from mli_utils.figures.style import colours, style
+from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, interpolate, measure
+from mli_utils.runs.trained import Run, counts, table, together
 
-ALONG = ("as_largest",)
+USUAL = "as usual"  # the way to train that the others are compared with
+KINDS = {  # of `biased_curves`, by their names in tables and figures
+    "measured": "own",
+    "measured from the origin": "zero",
+    "predicted with overlap": "overlap",
+    "predicted from the origin": "origin",
+}
 
 
 @dataclass(frozen=True)
 class Bias:
-    """An output bias for the end of a path, and the power p of the path on which it comes in, as α^p."""
+    """An output bias for the end of a path, (classes,), and the power p of the path on which it comes in, as α^p."""
 
-    values: tuple[float, ...]
+    values: Sequence[float]
     power: float = 1.0
-
-    def __post_init__(self):
-        if not self.power > 0:
-            raise InputError(f"power={self.power} is not allowed; allowed: above 0")
 
 
 def trained_bias(run: Run) -> np.ndarray:
     """The output bias at θ(T), (classes,); zeros where the network has none."""
-    bias = run.summary["output_bias"]
-    return np.zeros(DATASETS[run.config.dataset].classes) if bias is None else np.array(bias)
+    return np.array(run.summary["output_bias"] or [0.0] * DATASETS[run.config.dataset].classes)
 
 
 def permuted(run: Run) -> np.ndarray:
@@ -57,51 +60,45 @@ def permuted(run: Run) -> np.ndarray:
             return bias[np.argsort(order)]
 
 
-CHANGES = {
-    "as trained": trained_bias,
-    "zeroed": lambda run: np.zeros_like(trained_bias(run)),
-    "centred": lambda run: trained_bias(run) - trained_bias(run).mean(),
-    "permuted": permuted,
+CHANGES = {  # of a run's output bias, which has another run as donor
+    "as trained": lambda run, donor: trained_bias(run),
+    "zeroed": lambda run, donor: np.zeros_like(trained_bias(run)),
+    "centred": lambda run, donor: trained_bias(run) - trained_bias(run).mean(),  # changes no prediction and no loss
+    "permuted": lambda run, donor: permuted(run),
+    "swapped": lambda run, donor: trained_bias(donor),
 }
-SWAPPED = "swapped"  # for the bias of another run
 
 
-def changed_biases(runs: Sequence[Run], changes: Iterable[str] = (*CHANGES, SWAPPED)) -> list[dict[str, Bias]]:
-    """Of each run, {change: its output bias after that change}.
-
-    `as trained`; `zeroed`; `centred`: less its mean, which changes no prediction and no loss; `permuted` among the
-    classes; `swapped` for that of the next run in the list, its own where there is no other.
-
-    Raises
-    ------
-    InputError
-        An unknown change.
-    """
-    changes = [choose("change of the output bias", change, (*CHANGES, SWAPPED)) for change in changes]
-    found = []
-    for i, run in enumerate(runs):
-        donor = runs[(i + 1) % len(runs)]
-        given = {change: trained_bias(donor) if change == SWAPPED else CHANGES[change](run) for change in changes}
-        found.append({change: Bias(tuple(values.tolist())) for change, values in given.items()})
-    return found
+def changed_biases(runs: Sequence[Run], changes: Iterable[str] = tuple(CHANGES)) -> list[dict[str, Bias]]:
+    """Of each run, its output bias after each of `CHANGES`; `swapped` gives it that of the next run in the list."""
+    chosen = {change: CHANGES[choose("change of the output bias", change, CHANGES)] for change in changes}
+    donors = [*runs[1:], *runs[:1]]
+    return [
+        {name: Bias(change(run, donor)) for name, change in chosen.items()}
+        for run, donor in zip(runs, donors, strict=True)
+    ]
 
 
 def dose(run: Run, gap: float) -> Bias:
     """A bias of this gap (logits): one class above all others, another class for each seed."""
     values = np.zeros(DATASETS[run.config.dataset].classes)
     values[run.config.seed % len(values)] = gap
-    return Bias(tuple(values.tolist()))
+    return Bias(values)
 
 
 def biased_curves(
-    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, start: str = "own"
+    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "own"
 ) -> pd.DataFrame:
     """Curves on the linear path, but for the output bias, which goes from that at θ(0) to the one given as α^p.
 
     Parameters
     ----------
     biases : of each run, {name: bias}
-    start : `own`, or `zero` for curves from the origin
+    kind : measured from the run's `own` θ(0) or from the origin (`zero`); or predicted from one forward pass of the
+        trained network, z(α) = g(α) s + α^p b, with s its logits without output bias: `origin`: g = α^r with r the
+        depth, exact where θ(0) = 0 (section 03's closed form); `overlap`: g is the product over layers of
+        α + (1−α) o, where o is how much of what tells images apart after W(T) there is after W(0), of the same signals
+        (those of the trained network, projected)
 
     Returns
     -------
@@ -111,137 +108,52 @@ def biased_curves(
     Raises
     ------
     InputError
-        A bias that has not one value a class, or another start.
+        A bias that has not one value a class; an unknown kind; a prediction for a network with hidden biases or other
+        layers than fully-connected ones.
     """
-    compute = partial(_along_the_line, start=choose("start", start, ("own", "zero")))
-    return _curves(runs, biases, alphas, {"curves": start}, compute)
-
-
-def predicted_curves(
-    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "origin"
-) -> pd.DataFrame:
-    """The same as predicted from one forward pass of the trained network: z(α) = g(α) s + α^p b, with s its logits
-    without output bias.
-
-    Parameters
-    ----------
-    kind : `origin`: g = α^r with r the depth, exact where θ(0) = 0 (section 03's closed form); `overlap`: g is the
-        product over layers of α + (1−α) o, where o is how much of what tells images apart after W(T) there is after
-        W(0), of the same signals (those of the trained network, projected)
-
-    Raises
-    ------
-    InputError
-        A network with hidden biases or other layers than fully-connected ones, or another kind.
-    """
-    for run in runs:
-        if (run.config.model, run.config.normalization) != ("fcn", "none") or run.config.bias == "all":
-            raise InputError(f"no prediction for {run.config}; allowed: fcn with bias 'none' or 'output', no norm")
-    compute = partial(_from_the_end, kind=choose("kind of prediction", kind, ("origin", "overlap")))
-    return _curves(runs, biases, alphas, {"predicted": kind}, compute)
-
-
-def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Where predicted curves leave the error plateau for good: `end`, the largest α at which the error is still that of
-    chance less the tolerance's share, 0 where it never is. One row a run and path.
-
-    `overlap` needs this: it takes W(0) for a small W(T), which at the very start it is not.
-    """
-    fields, arrays = apart(curves, [*FIELDS, "status", "path"], ["alpha", "error"])
-    levels = [thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
-    ends = [
-        1 - crossing(1 - curve["alpha"][::-1], -curve["error"][::-1], -level)
-        for curve, level in zip(arrays, levels, strict=True)
-    ]
-    return fields.assign(end=ends)
-
-
-def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
-    """Curves of bias-free networks that are given biases of these gaps, the gap as `path`: `measured` from the true
-    start, `measured from the origin`, and `origin` and `overlap` as `predicted_curves` of that kind has them."""
-    given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
-    return {
-        "measured": biased_curves(runs, given, alphas, "own"),
-        "measured from the origin": biased_curves(runs, given, alphas, "zero"),
-        **{kind: predicted_curves(runs, given, alphas, kind) for kind in ("origin", "overlap")},
-    }
-
-
-def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -> pd.DataFrame:
-    """Where the error plateau of bias-free networks ends when they are given a bias: a row a run and gap.
-
-    Parameters
-    ----------
-    curves : as `dose_curves` returns them
-
-    Returns
-    -------
-    The runs' fields, `status`, `gap`, and a column for each of the curves: their error plateaus where measured, their
-    `predicted_ends` where predicted; NaN where a run did not fit
-    """
-    keys = ["status", "path", *FIELDS]
-    found = {}
-    for name, of_name in curves.items():
-        if name.startswith("measured"):
-            found[name] = plateau(of_name, tolerance).set_index(keys).error_plateau
-        else:
-            found[name] = predicted_ends(of_name, tolerance).set_index(keys).end
-    frame = pd.DataFrame(found).reset_index()
-    gap = frame.path.astype(float)
-    return only_fitted(frame.drop(columns="path")).assign(gap=gap)
-
-
-def _curves(runs, biases, alphas: int, about: dict, compute: Callable) -> pd.DataFrame:
-    points = alpha_grid(alphas)
+    points, wanted = alpha_grid(alphas), []
+    predicted = choose("kind of curve", kind, KINDS.values()) in ("overlap", "origin")
     for run, given in zip(runs, biases, strict=True):
-        classes = DATASETS[run.config.dataset].classes
-        for name, bias in given.items():
-            if len(bias.values) != classes:
-                raise InputError(f"bias {name!r} has {len(bias.values)} values; allowed: {classes}, one a class")
-    wanted = [
-        Measurement(
-            run,
-            "interventions",
-            {
-                **about,
-                "biases": [asdict(bias) | {"values": list(bias.values)} for bias in given.values()],
-                "alphas": points.tolist(),
-            },
-            "curves under other biases",
-            partial(compute, points=points, biases=list(given.values())),
-            "interventions",
+        config, classes = run.config, DATASETS[run.config.dataset].classes
+        if predicted and (config.model, config.normalization, config.bias == "all") != ("fcn", "none", False):
+            raise InputError(f"no prediction for {config}; allowed: fcn with bias 'none' or 'output', no norm")
+        kept = [{"values": [float(value) for value in bias.values], "power": bias.power} for bias in given.values()]
+        if wrong := [name for name, bias in given.items() if len(bias.values) != classes]:
+            raise InputError(f"biases of {', '.join(wrong)} are not allowed; allowed: {classes} values, one a class")
+        key = {"predicted" if predicted else "curves": kind, "biases": kept, "alphas": points.tolist()}
+        compute = partial(
+            _from_the_end if predicted else _along_the_line, points=points, biases=list(given.values()), kind=kind
         )
-        for run, given in zip(runs, biases, strict=True)
-    ]
+        wanted.append(Measurement(run, "interventions", key, "curves under other biases", compute, "interventions"))
     frames = []
     for run, given, body in zip(runs, biases, measure(wanted, "run"), strict=True):
         for i, name in enumerate(given):
-            kept = {part: body[part][i] for part in ("loss", "wrong")}
-            frame = curve_frame(run, {**kept, "wrong": np.array(kept["wrong"])[:, None]}, points, path=name)
-            frames.append(frame.assign(as_largest=np.array(body["as_largest"][i], float)))
-    return together(frames, "path", *ALONG_CURVES, *ALONG)
+            kept = {"loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
+            share = np.array(body["as_largest"][i], float)
+            frames.append(curve_frame(run, kept, points, path=name).assign(as_largest=share))
+    return together(frames, "path", *ALONG_CURVES, "as_largest")
 
 
 @torch.no_grad()
-def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bias], start: str) -> dict:
+def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
     """Losses, wrong predictions and predictions of the largest bias's class, (biases, points)."""
     device = device_of(ends[0])
-    pixels = images.images.to(device)
-    first = STARTS[start](model, None, ends)
+    pixels, labels = images.images.to(device), images.labels.to(device)
+    first = STARTS[kind](model, None, ends)
     free = [without_output_bias(side) for side in (first, ends[1])]
     bias = output_bias(first)
     bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
+    parts = []
     with plain_float32():
-        parts = []
         for chosen in chunks(len(points), model, device):
-            some = points[chosen]
-            signal = model.logits(interpolate_parameters(model, *free, some), pixels)
-            parts.append(_sums(signal, some, bias, biases, images.labels.to(device)))
+            signal = model.logits(interpolate_parameters(model, *free, points[chosen]), pixels)
+            parts.append(_sums(signal, points[chosen], bias, biases, labels))
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
 @torch.no_grad()
 def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
+    """The same, predicted."""
     device = device_of(ends[0])
     with plain_float32():
         gain, signal = np.ones_like(points), images.images.to(device).flatten(1)
@@ -251,50 +163,209 @@ def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias
             overlap = 0.0 if kind == "origin" else ((before * apart).sum() / apart.square().sum()).item()
             gain *= points + (1 - points) * overlap
             signal = after.relu()
-        signal = after
-        scale = torch.tensor(gain, dtype=signal.dtype, device=device)[:, None, None]
-        start = torch.zeros(signal.shape[-1], device=device)
-        return _sums(scale * signal, points, start, biases, images.labels.to(device))
+        scale = torch.tensor(gain, dtype=after.dtype, device=device)[:, None, None]
+        start = torch.zeros(after.shape[-1], device=device)
+        return _sums(scale * after, points, start, biases, images.labels.to(device))
 
 
 def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases, labels) -> dict[str, np.ndarray]:
     """Of logits without output bias, (points, samples, classes): what is counted with each of the biases."""
     found = {"loss": [], "wrong": [], "as_largest": []}
     for bias in biases:
-        share = points**bias.power
-        there = mix(start, torch.tensor(bias.values, dtype=start.dtype, device=start.device), share)
-        sums = anatomy(signal + there.unsqueeze(1), labels)
-        largest = int(np.argmax(bias.values))
+        end = torch.tensor(bias.values, dtype=start.dtype, device=start.device)
+        sums = anatomy(signal + mix(start, end, points**bias.power).unsqueeze(1), labels)
         found["loss"].append((sums["loss"] / len(labels)).cpu().numpy())
         found["wrong"].append(sums["wrong"].sum(1).cpu().numpy())
-        found["as_largest"].append((sums["predicted"][:, largest] / len(labels)).cpu().numpy())
+        found["as_largest"].append((sums["predicted"][:, np.argmax(bias.values)] / len(labels)).cpu().numpy())
     return {name: np.stack(values) for name, values in found.items()}
 
 
-def dose_figure(rows: pd.DataFrame, lines: pd.DataFrame, dose: str, response: str, hue: str, xlabel: str) -> Figure:
-    """Measured responses to doses as means with intervals, and predicted ones as lines; doses at equal distances.
+def power_curves(runs: Sequence[Run], powers: Iterable[float], alphas: int = 51) -> pd.DataFrame:
+    """Curves between the runs' own end points where the output bias moves as each power of α, the power as `path`."""
+    ramps = [{f"{power:g}": Bias(trained_bias(run), float(power)) for power in powers} for run in runs]
+    return biased_curves(runs, ramps, alphas)
+
+
+def power_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Plateaus of `power_curves` by `power` and seed."""
+    found = only_fitted(plateau(curves, tolerance))
+    return found.assign(power=found.path.astype(float), path="weights linear").sort_values(["power", "seed"])
+
+
+def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
+    """Curves of bias-free networks that are given biases of these gaps, the gap as `path`: measured and predicted."""
+    given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
+    return {name: biased_curves(runs, given, alphas, kind) for name, kind in KINDS.items()}
+
+
+def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -> pd.DataFrame:
+    """Where the error plateau ends on each of `dose_curves`: a row a run and `gap`, NaN where the run did not fit."""
+    keys = ["status", "path", *FIELDS]
+    found = {
+        name: (plateau if name.startswith("measured") else predicted_ends)(some, tolerance).set_index(keys)
+        for name, some in curves.items()
+    }
+    frame = pd.DataFrame({name: ends.error_plateau for name, ends in found.items()}).reset_index()
+    return only_fitted(frame.drop(columns="path")).assign(gap=frame.path.astype(float))
+
+
+def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Where predicted curves leave the error plateau for good, a row a run and path.
+
+    `error_plateau` is here the largest α at which the error is still that of chance less the tolerance's share, 0 where
+    it never is: `overlap` takes W(0) for a small W(T), which at the very start it is not.
+    """
+    fields, arrays = apart(curves, [*FIELDS, "status", "path"], ["alpha", "error"])
+    levels = [thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
+    ends = [
+        1 - crossing(1 - curve["alpha"][::-1], -curve["error"][::-1], -level)
+        for curve, level in zip(arrays, levels, strict=True)
+    ]
+    return fields.assign(error_plateau=ends)
+
+
+def mean_responses(responses: pd.DataFrame) -> pd.DataFrame:
+    """Means of `dose_responses` over runs: rows of `gap`, `measure` and an estimate."""
+    return estimates.intervals(responses, ["gap"], list(KINDS))
+
+
+def arm_curves(arms: Mapping[str, Sequence[Run]], alphas: int = 51) -> pd.DataFrame:
+    """Curves of the runs of each way to train that have an output bias, with `training` and `bias_gap`.
+
+    Errors are means over classes, so that all classes count the same where they differ in size.
+    """
+    frames = []
+    for arm, runs in arms.items():
+        if runs[0].config.bias != "none":
+            curves = interpolate(runs, "linear", alphas, by_class=True)
+            error = curves.groupby(["seed", "alpha"]).class_error.transform("mean")
+            gap = curves.seed.map(table(runs).set_index("seed").bias_gap)
+            frames.append(curves.assign(error=error, bias_gap=gap, training=arm)[curves.label == 0])
+    return pd.concat(frames, ignore_index=True)
+
+
+def arm_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Plateaus and bias gaps of `arm_curves`, a row a way to train and seed."""
+    frames = [
+        plateau(some, tolerance).assign(training=arm).join(some.groupby("seed").bias_gap.first(), on="seed")
+        for arm, some in curves.groupby("training", sort=False)
+    ]
+    return only_fitted(pd.concat(frames, ignore_index=True))
+
+
+def measured(
+    changed: pd.DataFrame,
+    doses: Mapping[str, pd.DataFrame],
+    arms: pd.DataFrame,
+    powers: pd.DataFrame,
+    paths: pd.DataFrame,
+    tolerance: float,
+) -> dict[str, pd.Series | dict]:
+    """The quantity of each claim of section 09.
 
     Parameters
     ----------
-    rows : `dose`, `mean`, `low`, `high`, and `hue`, what was measured
-    lines : `dose`, `mean`, and `hue`, what was predicted
-    response : what the axis says
+    changed : `biased_curves` of `changed_biases`, of fitted networks
+    doses, arms, powers : as `dose_curves`, `arm_curves` and `power_curves` return them
+    paths : curves of fitted networks, some of them on the path `then the bias`
     """
-    if nothing(rows, dose, "mean", hue) or nothing(lines, dose, "mean", hue):
+    lengths = _by_seed(plateau(changed, tolerance), "path")
+    error, loss = lengths.error_plateau, lengths.loss_plateau
+    swapped = changed[(changed.path == "swapped") & (changed.alpha > 0)]
+    on_plateau = swapped[swapped.alpha <= swapped.seed.map(error.swapped)]
+    responses = dose_responses(doses, tolerance)
+    dosed = _by_seed(responses, "gap").measured
+    ways = arm_lengths(arms, tolerance)
+    gap, length = (_by_seed(ways, "training")[name] for name in ("bias_gap", "error_plateau"))
+    latest = _latest(ways)
+    moves = {
+        name: some.drop(columns=USUAL).sub(some[USUAL], axis=0).unstack()
+        for name, some in (("gap", gap), ("length", length))
+    }
+    ramps = power_lengths(powers, tolerance)
+    power, depth = _by_seed(ramps, "power").error_plateau, ramps.depth.max()
+    return {
+        "zeroing-ends-the-error-plateau": error["as trained"] - error.zeroed,
+        "centring-changes-nothing": (error["as trained"] - error.centred).abs(),
+        "permuting-keeps-the-plateau": error.permuted - error["as trained"],
+        "swapped-bias-is-predicted": on_plateau.groupby("seed").as_largest.mean(),
+        "loss-plateau-ignores-the-bias": loss["as trained"] - loss.zeroed,
+        "a-gap-makes-a-plateau": dosed[max(dosed)] - dosed[min(dosed)],
+        **_determinations(responses),
+        "late-bias-narrows-the-gap": gap[USUAL] - gap[latest],
+        "late-bias-shortens-the-plateau": length[USUAL] - length[latest],
+        "imbalance-widens-the-gap": gap["unequal classes"] - gap[USUAL],
+        "smoothing-narrows-the-gap": gap[USUAL] - gap["smoothed labels"],
+        "decay-narrows-the-gap": gap[USUAL] - gap["weight decay"],
+        "the-plateau-moves-with-the-gap": estimates.rank_correlation(pd.DataFrame(moves), "gap", "length"),
+        "bias-in-step-ends-the-plateau": power[1.0] - 2 * power[depth],
+        "bias-last-keeps-the-answers": paths[paths.path == "then the bias"].groupby("seed").error.max(),
+    }
+
+
+def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ramps: pd.DataFrame) -> dict:
+    """What the text of section 09 says besides the tables of differences; arguments are `dose_responses`,
+    `arm_lengths` and `power_lengths`."""
+    smallest, largest = responses.gap.min(), responses.gap.max()
+    dosed = responses.groupby("gap").measured.mean()
+    latest = ways[ways.training.isin([USUAL, _latest(ways)])]
+    late = estimates.paired_differences(latest, "training", USUAL, ["bias_gap", "error_plateau"])
+    from_origin, one_pass, overlap = _determinations(responses).values()
+    return {
+        "usual_error": span(estimates.mean_and_interval(ways[ways.training == USUAL].error_plateau)),
+        "doses": responses.gap.nunique(),
+        "smallest_dose": smallest,
+        "largest_dose": largest,
+        "least": dosed[smallest],
+        "most": dosed[largest],
+        "r2_origin": span(from_origin, ".3f"),
+        "r2_one_pass": span(one_pass),
+        "r2_overlap": span(overlap),
+        "late": ways.freeze_bias.max(),
+        "late_gap": span(late.iloc[0]),
+        "late_error": span(late.iloc[1]),
+        "power_one": span(estimates.mean_and_interval(ramps[ramps.power == 1].error_plateau)),
+        "power_depth": span(estimates.mean_and_interval(ramps[ramps.power == ramps.depth].error_plateau)),
+        **counts(runs),
+        **ways[["imbalance", "label_smoothing", "weight_decay"]].max(),
+    }
+
+
+def _by_seed(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    """A row a seed, a column a measure and value of `by`."""
+    return frame.pivot(index="seed", columns=by)
+
+
+def _latest(ways: pd.DataFrame) -> str:
+    """The way to train whose bias rests longest."""
+    return ways.training[ways.freeze_bias.idxmax()]
+
+
+def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
+    """R² of predicted and measured ends of plateaus, by claim."""
+    ends = _by_seed(responses, "gap")
+    pairs = {
+        "one-pass-predicts-doses-from-the-origin": ("measured from the origin", "predicted from the origin"),
+        "one-pass-predicts-doses": ("measured", "predicted from the origin"),
+        "overlap-predicts-doses": ("measured", "predicted with overlap"),
+    }
+    return {claim: estimates.determination_by_seed(ends[one], ends[other]) for claim, (one, other) in pairs.items()}
+
+
+def dose_figure(means: pd.DataFrame) -> Figure:
+    """`mean_responses` by dose, measured ones as dots with intervals, predicted ones as lines; doses at equal
+    distances."""
+    if nothing(means, "gap", "mean"):
         return empty_figure()
-    doses = sorted(set(rows[dose]))
-    names = list(dict.fromkeys([*rows[hue], *lines[hue]]))
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    doses = sorted(set(means.gap))
     with style():
         figure, axes = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
-        for name, some in rows.groupby(hue, sort=False):
-            place = [doses.index(value) for value in some[dose]]
+        looks = zip(means.groupby("measure", sort=False), colours(4), ("o", "s", "-", "--"), strict=True)
+        for (name, some), colour, look in looks:
             ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
-            axes.errorbar(place, some["mean"], yerr=ends, fmt="o", color=colours[name], capsize=3, label=name)
-        for (name, some), dashes in zip(lines.groupby(hue, sort=False), ("-", "--", ":", "-."), strict=False):
-            place = [doses.index(value) for value in some[dose]]
-            axes.plot(place, some["mean"], ls=dashes, color=colours[name], label=name)
+            bars = {"yerr": ends, "capsize": 3} if name.startswith("measured") else {}
+            axes.errorbar(np.searchsorted(doses, some.gap), some["mean"], fmt=look, color=colour, label=name, **bars)
         axes.set_xticks(range(len(doses)), [f"{value:g}" for value in doses])
-        axes.set(xlabel=xlabel, ylabel=response, ylim=(0, 1))
+        axes.set(xlabel="gap of the bias given (logits)", ylabel="end of the error plateau (α)", ylim=(0, 1))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

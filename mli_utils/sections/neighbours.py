@@ -1,6 +1,5 @@
 """What earlier and later work measured of the line, in one table of many networks; single layers (section 11)."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,22 +11,20 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from mli_utils.core.config import DATASETS, InputError
+from mli_utils.core.config import DATASETS, InputError, choose
 from mli_utils.core.curves import chunks, curve
+from mli_utils.core.estimates import mean_and_interval, rank_correlation, rank_correlations
 from mli_utils.core.evaluation import evaluate, plain_float32
 from mli_utils.core.parameters import device_of, mix, parameter_groups
 from mli_utils.core.paths import alpha_grid, schedules
-from mli_utils.core.plateaus import FITTED_ERROR, plateau
+from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau
+from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
-from mli_utils.figures.style import LABELS, style
-from mli_utils.figures.tables import show_table
+from mli_utils.figures.style import LABELS, colours, in_order, style
 from mli_utils.runs import settings
+from mli_utils.runs.files import write_atomically
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, measure
-from mli_utils.runs.store import write_atomically
 from mli_utils.runs.trained import Run, table, together
-
-RESAMPLES = 1000  # of networks, for an interval
-TABLE = "neighbours"  # the figure whose data the table is; the record keeps it with its columns
 
 COLUMNS = {
     "model": "kind of network: fcn, fully connected; vit, a small vision transformer",
@@ -55,13 +52,14 @@ COLUMNS = {
     "test_accuracy": "fraction of the test set that is right in the end",
     "test_wrong": "test images that are wrong in the end",
 }
+OTHERS = ("steps_to_fit", "test_accuracy", "train_loss", "bias_gap", "distance", "relative_distance")
+HELD = ("depth", "init_scale")  # in partial correlations
 
 
 def steps_to_fit(run: Run) -> float:
     """The first logged step from which the training error stays at most 1 %; NaN where it never does."""
-    bad = np.flatnonzero(~(run.history.error.to_numpy() <= FITTED_ERROR))
-    after = bad[-1] + 1 if len(bad) else 0
-    return float(run.history.step.iloc[after]) if after < len(run.history) else math.nan
+    stays = (run.history.error <= FITTED_ERROR)[::-1].cummin()
+    return float(run.history.step[stays].min())
 
 
 def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
@@ -87,37 +85,50 @@ def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float 
     lengths = plateau(lines, tolerance)
     linear, homogeneous = (lengths[lengths.path == path].reset_index(drop=True) for path in ("linear", "homogeneous"))
     ended = table(runs)
-    sizes = [DATASETS[run.config.dataset].test for run in runs]
-    rules = ["Adam" if c.optimizer == "adam" else "momentum" if c.momentum else "SGD" for c in (r.config for r in runs)]
     whole = ended.assign(
-        rule=rules,
-        bump=linear.bump,
-        error_plateau=linear.error_plateau,
-        loss_plateau=linear.loss_plateau,
+        rule=np.select([ended.optimizer == "adam", ended.momentum > 0], ["Adam", "momentum"], "SGD"),
+        **linear[["bump", "error_plateau", "loss_plateau"]],
         homogeneous_plateau=homogeneous.error_plateau,
         relative_distance=ended.distance / ended.start_norm.where(ended.start_norm > 0),
         steps_to_fit=[steps_to_fit(run) for run in runs],
         train_wrong=(ended.train_error * ended.n_train).round(),
         test_accuracy=1 - ended.test_error,
-        test_wrong=(ended.test_error * sizes).round(),
+        test_wrong=(ended.test_error * [DATASETS[name].test for name in ended.dataset]).round(),
     )
     return whole[list(COLUMNS)]
 
 
-def show_columns(table: pd.DataFrame) -> None:
-    """Show what each column of the table holds, and leave the same beside its data as `neighbours-columns.csv`.
+def columns(table: pd.DataFrame) -> pd.DataFrame:
+    """What each column of the table holds; the same is left beside its data as `neighbours-columns.csv`."""
+    held = {name: COLUMNS[choose("column", name, COLUMNS)] for name in table}
+    said = pd.DataFrame(held.items(), columns=["column", "what it holds"])
+    write_atomically(settings.figures_dir() / "neighbours-columns.csv", said.to_csv(index=False).encode())
+    return said
 
-    Raises
-    ------
-    InputError
-        A column that nobody described.
+
+def correlations(plain: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations of plateaus and rises with all else, plain and with depth and scale held."""
+    return rank_correlations(plain, OTHERS, ["error_plateau", "loss_plateau", "bump"], HELD)
+
+
+def two_paths(fitted: pd.DataFrame) -> pd.DataFrame:
+    """Error plateaus on two paths: of the deepest networks with layer norm, plain ones like them, and transformers.
+
+    Returns
+    -------
+    One row a network and path: `network`, `seed`, `rule`, `init_scale`, `status`, `path`, `error_plateau`
     """
-    unknown = [name for name in table if name not in COLUMNS]
-    if unknown:
-        raise InputError(f"no description of {', '.join(unknown)}; described: {', '.join(COLUMNS)}")
-    said = pd.DataFrame({"column": list(table), "what it holds": [COLUMNS[name] for name in table]})
-    write_atomically(settings.figures_dir() / f"{TABLE}-columns.csv", said.to_csv(index=False).encode())
-    show_table(said, kind="prose")
+    normed = fitted[(fitted.model == "fcn") & (fitted.normalization == "layer")]
+    alike = (fitted.depth == normed.depth.max()) & (fitted.width == normed.width.max())
+    some = fitted[alike | (fitted.model == "vit")]
+    some = some.rename(columns={"error_plateau": "linear", "homogeneous_plateau": "homogeneous"})
+    kind = some.normalization.map({"none": "plain", "layer": "layer norm"}).mask(some.model == "vit", "ViT")
+    return some.assign(network=kind).melt(
+        id_vars=["network", "seed", "rule", "init_scale", "status"],
+        value_vars=["linear", "homogeneous"],
+        var_name="path",
+        value_name="error_plateau",
+    )
 
 
 def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
@@ -127,42 +138,93 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
     `mli.interpolate`'s with `path` `layer 1`, …, and `layer`.
     """
     points = alpha_grid(alphas)
-    bodies = _measure(runs, "layers", {}, points, _layers)
-    frames = []
-    for run, body in zip(runs, bodies, strict=True):
-        for i, layer in enumerate(body["layer"]):
-            kept = {"loss": body["loss"][i], "wrong": [[wrong] for wrong in body["wrong"][i]]}
-            frames.append(curve_frame(run, kept, points, path=f"layer {layer}", layer=layer))
+    frames = [
+        curve_frame(run, {"loss": loss, "wrong": np.array(wrong)[:, None]}, points, path=f"layer {layer}", layer=layer)
+        for run, body in zip(runs, _measure(runs, "layers", {}, points, _layers), strict=True)
+        for layer, loss, wrong in zip(body["layer"], body["loss"], body["wrong"], strict=True)
+    ]
     return together(frames, "path", "layer", *ALONG_CURVES)
+
+
+def layer_lengths(layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Error plateaus, a row a seed: the longest where `one` layer moves, and where `all` do.
+
+    Parameters
+    ----------
+    layers, whole : curves of the same runs, as `layer_curves` and `mli.interpolate` return them
+    """
+    one = plateau(layers, tolerance).groupby("seed").error_plateau.max()
+    return pd.DataFrame({"one": one, "all": plateau(whole, tolerance).set_index("seed").error_plateau})
+
+
+def measured(
+    runs: Sequence[Run], lines: pd.DataFrame, layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float
+) -> dict[str, pd.Series | dict]:
+    """The quantity of each claim of section 11; arguments as of `neighbours_table` and `layer_lengths`."""
+    of_runs = only_fitted(neighbours_table(runs, lines, tolerance))
+    grid, vit = (of_runs[of_runs.model == model] for model in ("fcn", "vit"))
+    plain, normed = (grid[grid.normalization == kind] for kind in ("none", "layer"))
+    bumps = grid.pivot(index=["depth", "width", "init_scale", "normalization", "seed"], columns="rule", values="bump")
+    lengths = layer_lengths(layers, whole, tolerance)
+    return {
+        "error-plateau-is-not-hardness": rank_correlation(plain, "error_plateau", "steps_to_fit", HELD),
+        "loss-plateau-is-not-hardness": rank_correlation(plain, "loss_plateau", "steps_to_fit", HELD),
+        "plateau-is-not-test-accuracy": rank_correlation(plain, "loss_plateau", "test_accuracy", HELD),
+        "gap-goes-with-the-plateau": rank_correlation(plain, "bias_gap", "error_plateau", HELD),
+        "far-goes-with-bumps": rank_correlation(grid, "relative_distance", "bump"),
+        "adam-makes-bumps": bumps.Adam - bumps.momentum,
+        "layer-norm-ends-the-story": normed.error_plateau - normed.homogeneous_plateau,
+        "transformers-end-the-story": vit.error_plateau - vit.homogeneous_plateau,
+        "one-layer-alone-has-less": lengths["all"] - lengths.one,
+    }
+
+
+def numbers(fitted: pd.DataFrame, lengths: pd.DataFrame) -> dict:
+    """What the text of section 11 says besides its tables, from the table of `only_fitted` and `layer_lengths`."""
+    grid = fitted[fitted.model == "fcn"]
+    normed = grid[grid.normalization == "layer"]
+    rising = grid[grid.bump > 0.01].rule.value_counts().reindex(["Adam", "momentum", "SGD"], fill_value=0)
+    return {
+        "bump_distance": span(rank_correlation(grid, "relative_distance", "bump")),
+        **rising.rename(lambda rule: f"rising_{rule.lower()}"),
+        "rising_all": rising.sum(),
+        "in_grid": len(grid),
+        "shown": grid[grid.normalization == "none"].steps_to_fit.count(),
+        "deepest": grid.depth.max(),
+        "norm_depth": normed.depth.max(),
+        "norm_width": normed.width.max(),
+        "one_layer": span(mean_and_interval(lengths.one)),
+        "all_layers": span(mean_and_interval(lengths["all"])),
+        "walked": len(lengths),
+        "all_runs": len(fitted),
+        "fitted_runs": (fitted.status == "fitted").sum(),
+    }
 
 
 def _measure(runs: Sequence[Run], kind: str, key: dict, points: np.ndarray, compute) -> list[dict]:
     whole, made = {**key, "alphas": points.tolist()}, partial(compute, points=points)
-    wanted = [Measurement(run, kind, whole, "a curve", made, "neighbours") for run in runs]
-    return measure(wanted, "curve")
+    return measure([Measurement(run, kind, whole, "a curve", made, "neighbours") for run in runs], "curve")
 
 
 def _totals(model, ends, images, path: str, points: np.ndarray) -> dict[str, np.ndarray]:
     """`curve` without the classes, which nobody asks for here."""
-    measured = curve(model, *ends, points, path, images)
-    return {"loss": measured["loss"], "wrong": measured["wrong"].sum(1, keepdims=True)}
+    found = curve(model, *ends, points, path, images)
+    return {"loss": found["loss"], "wrong": found["wrong"].sum(1, keepdims=True)}
 
 
 @torch.no_grad()
 def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     start, end = ends
-    device = device_of(end)
-    pixels, labels = images.images.to(device), images.labels.to(device)
+    pixels, labels = (part.to(device_of(end)) for part in (images.images, images.labels))
     groups = parameter_groups(model)
     layers = sorted({group.layer for group in groups.values()})
     found = {"layer": np.array(layers), "loss": [], "wrong": []}
     with plain_float32():
         for layer in layers:
             parts = []
-            for some in chunks(len(points), model, device):
-                share, stay = points[some], np.ones(len(some))
+            for some in chunks(len(points), model, pixels.device):
                 there = {
-                    name: mix(start[name], end[name], share if group.layer == layer else stay)
+                    name: mix(start[name], end[name], points[some] if group.layer == layer else np.ones(len(some)))
                     for name, group in groups.items()
                 }
                 parts.append(evaluate(model, there, pixels, labels))
@@ -171,41 +233,33 @@ def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in found.items()}
 
 
-def scatter_figure(
-    frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, xlabel: str, log: bool = False
-) -> Figure:
-    """A dot a network against `x`, a panel a measure, coloured by `hue`."""
-    if nothing(frame, x, hue, *measures):
+def scatter_figure(plain: pd.DataFrame) -> Figure:
+    """Plateaus against steps to fit, a dot a network, coloured by depth."""
+    if nothing(plain, "steps_to_fit", "error_plateau", "loss_plateau"):
         return empty_figure()
     with style():
-        figure, panels = plt.subplots(1, len(measures), figsize=(4.2 * len(measures) + 1, 3.5), layout="constrained")
-        for axes, measure in zip(panels, measures, strict=True):
-            sns.scatterplot(
-                frame.astype({hue: str}), x=x, y=measure, hue=hue, style=hue, palette="colorblind", ax=axes,
-                alpha=0.6, s=24, legend=measure == measures[-1],
-            )  # fmt: skip
-            axes.set(xlabel=xlabel, ylabel=LABELS.get(measure, measure.replace("_", " ")), ylim=(0, None))
-            if log:
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter(NullFormatter())
-        sns.move_legend(panels[-1], "upper left", bbox_to_anchor=(1, 1), title=LABELS.get(hue, hue))
+        figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.5), layout="constrained")
+        looks = {"hue": "depth", "style": "depth", "palette": colours(plain.depth.nunique()), "alpha": 0.6, "s": 24}
+        for axes, length in zip(panels, ("error_plateau", "loss_plateau"), strict=True):
+            some = plain.astype({"depth": str})
+            sns.scatterplot(some, x="steps_to_fit", y=length, **looks, ax=axes, legend=axes is panels[1])
+            axes.set(xscale="log", xlabel="steps to fit", ylabel=LABELS[length], ylim=(0, None))
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        sns.move_legend(panels[1], "upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def layer_figure(curves: pd.DataFrame, measures: Sequence[str] = ("loss", "error")) -> Figure:
+def layer_figure(curves: pd.DataFrame) -> Figure:
     """Means over runs of curves on which one layer moves, from the first layer (dark) to the last (bright)."""
-    if nothing(curves, "alpha", "layer", *measures):
+    if nothing(curves, "alpha", "layer", "loss", "error"):
         return empty_figure()
-    layers = sorted(set(curves.layer))
-    colours = sns.color_palette("viridis", len(layers))
     with style():
-        figure, panels = plt.subplots(1, len(measures), figsize=(4.4 * len(measures) + 1, 3.3), layout="constrained")
-        for axes, measure in zip(panels, measures, strict=True):
-            middle = curves.groupby(["layer", "alpha"])[measure].mean().unstack("layer")
-            for colour, layer in zip(colours, layers, strict=True):
-                axes.plot(middle.index, middle[layer], color=colour, label=layer)
+        figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.3), layout="constrained")
+        for axes, measure in zip(panels, ("loss", "error"), strict=True):
+            middle = curves.pivot_table(index="alpha", columns="layer", values=measure)
+            middle.plot(ax=axes, color=in_order(middle.shape[1]), legend=False)
             axes.set(xlabel=LABELS["alpha"], ylabel=LABELS[measure], xlim=(0, 1), ylim=(0, None))
-        panels[-1].legend(title="layer", loc="upper left", bbox_to_anchor=(1, 1))
+        panels[1].legend(title="layer", loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -1,4 +1,4 @@
-"""What networks predict early on a path from other starts (section 10)."""
+"""How long plateaus are from other starts, and what networks predict early on the path from them (section 10)."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,33 @@ import numpy as np
 import pandas as pd
 
 from mli_utils.core.config import FIELDS, InputError, make_config
-from mli_utils.core.plateaus import apart
-from mli_utils.runs.trained import Run
+from mli_utils.core.estimates import at_most, mean_and_interval, paired_differences, shares
+from mli_utils.core.plateaus import apart, plateau
+from mli_utils.core.words import span
+from mli_utils.runs.trained import Run, counts
+
+KEYS = ["depth", "init_scale", "seed"]  # tell networks with the same biases apart
+KINDS = {"is_guess": "first guess", "is_largest": "largest bias"}
+WORDS = {"none": "no biases", "output": "output bias", "all": "all biases"}
+
+
+def name_networks(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with `network`: biases, depth and initialization scale in words."""
+    words = zip(frame.bias, frame.depth, frame.init_scale, strict=True)
+    return frame.assign(network=[f"{WORDS[bias]}, depth {depth}, scale {scale:g}" for bias, depth, scale in words])
+
+
+def deepest(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the deepest networks from the smallest initialization scale."""
+    return frame[(frame.depth == frame.depth.max()) & (frame.init_scale == frame.init_scale.min())]
+
+
+def differences(plateaus: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """How much longer plateaus are from another start than from the network's own, seed by seed, a row a `network`,
+    `start` and `measure`."""
+    of_networks = plateaus.groupby("network", sort=False)
+    frames = [paired_differences(some, "start", "own", measures).assign(network=name) for name, some in of_networks]
+    return pd.concat(frames)
 
 
 def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) -> pd.DataFrame:
@@ -20,7 +45,7 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
 
     Returns
     -------
-    The runs' fields, `status`, `start`, `path`, `alpha`; `favoured`, the class predicted most often there;
+    The runs' fields, `status`, `start`, `path`, `network`, `alpha`; `favoured`, the class predicted most often there;
     `guess` and `guess_share`, that at α = 0 and its share of all predictions; `is_guess`; `is_largest`, whether the
     favoured class has the largest output bias at θ(T). NaN without such a bias, and for the guess of the origin, which
     tells no classes apart.
@@ -30,33 +55,87 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
     InputError
         A point that is not on the grid.
     """
-    largest = {
-        run.config: int(np.argmax(run.summary["output_bias"])) for run in runs if run.summary["output_bias"] is not None
+    alphas = np.unique(curves.alpha)
+    if off := [alpha for alpha in at if not np.isclose(alphas, alpha).any()]:
+        raise InputError(f"alpha={off[0]} is not on the curves; allowed: {', '.join(map(str, alphas))}")
+    biases = {run.config: run.summary["output_bias"] for run in runs}
+    largest = {config: np.argmax(bias) for config, bias in biases.items() if bias is not None}
+    fields, arrays = apart(curves, ["start", "path", "status", *FIELDS], ["predicted_share"])
+    said = np.stack([curve["predicted_share"] for curve in arrays]).reshape(len(fields), len(alphas), -1)
+    known = np.isfinite(said[:, 0]).all(1)
+    guesses = known & (fields.start != "zero")
+    configs = (make_config(**row) for row in fields[list(FIELDS)].to_dict("records"))
+    fields = name_networks(fields).assign(
+        guess=np.where(guesses, said[:, 0].argmax(1), np.nan),
+        guess_share=np.where(guesses, said[:, 0].max(1), np.nan),
+        largest=[largest.get(config, np.nan) for config in configs],
+    )
+    frames = []
+    for alpha in at:
+        favoured = said[:, np.isclose(alphas, alpha).argmax()].argmax(1)
+        found = fields.assign(alpha=alpha, favoured=np.where(known, favoured, np.nan))
+        for name in ("guess", "largest"):
+            told = found[["favoured", name]].notna().all(axis=1)
+            found[f"is_{name}"] = (found.favoured == found[name]).astype(float).where(told)
+        frames.append(found)
+    return pd.concat(frames, ignore_index=True)
+
+
+def shares_at(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Of `explained`, the shares of networks that predict their guess, and their largest bias, by start and network;
+    `predicted` says which in words."""
+    found = shares(predictions[predictions.alpha == alpha], ["start", "network"], list(KINDS))
+    return found.assign(predicted=found.measure.map(KINDS))
+
+
+def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tolerance: float) -> dict:
+    """The quantity of each claim of section 10.
+
+    Parameters
+    ----------
+    curves : of fitted networks from all starts, a row a point
+    predictions : as `explained` returns them
+    middle : the α at which they are looked at
+    tolerance : of a plateau
+    """
+    lengths = plateau(curves, tolerance)
+    error = lengths[lengths.bias == "output"].set_index([*KEYS, "start"]).error_plateau.unstack("start")
+    own = _own(predictions, middle)
+    output = own[own.bias == "output"]
+    guess = output.set_index(KEYS).is_guess.unstack("init_scale")
+    return {
+        "another-start-changes-little": error["other"] - error["own"],
+        "the-origin-lengthens-the-plateau": error["zero"] - error["own"],
+        "monotone-from-any-start": at_most(lengths[lengths.start != "own"].bump, 0.01),
+        "untrained-networks-guess": own.guess_share,
+        "biases-explain-early-predictions": deepest(output).is_largest,
+        "guesses-explain-them-without-biases": own[own.bias == "none"].is_guess,
+        "scale-decides-between-them": guess[guess.columns.max()] - guess[guess.columns.min()],
     }
-    keys = ["start", "path", "status", *FIELDS]
-    fields, arrays = apart(curves, keys, ["alpha", "label", "predicted_share"])
-    rows = []
-    for of_curve, curve in zip(fields.to_dict("records"), arrays, strict=True):
-        config = make_config(**{name: of_curve[name] for name in FIELDS})
-        alphas, labels = np.unique(curve["alpha"]), np.unique(curve["label"])
-        shares = curve["predicted_share"].reshape(len(alphas), len(labels))
-        known = np.isfinite(shares[0]).all()
-        guesses = known and of_curve["start"] != "zero"
-        guess = labels[shares[0].argmax()] if guesses else np.nan
-        for alpha in at:
-            place = np.flatnonzero(np.isclose(alphas, alpha))
-            if not len(place):
-                raise InputError(f"alpha={alpha} is not on the curves; allowed: {', '.join(map(str, alphas))}")
-            favoured = labels[shares[place[0]].argmax()] if known else np.nan
-            told = {"is_guess": guess, "is_largest": largest.get(config, np.nan) if known else np.nan}
-            rows.append(
-                {
-                    **of_curve,
-                    "alpha": alpha,
-                    "favoured": favoured,
-                    "guess": guess,
-                    "guess_share": shares[0].max() if guesses else np.nan,
-                    **{name: np.nan if np.isnan(label) else float(favoured == label) for name, label in told.items()},
-                }
-            )
-    return pd.DataFrame(rows, columns=[*keys, "alpha", "favoured", "guess", "guess_share", "is_guess", "is_largest"])
+
+
+def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFrame, middle: float) -> dict:
+    """What the text of section 10 says besides the lengths of plateaus."""
+    bumps, own = plateaus[plateaus.start != "own"].bump, _own(predictions, middle)
+    output = own[own.bias == "output"]
+    by_scale = output.groupby("init_scale").is_guess.mean()
+    return {
+        "rising": (bumps > 0.01).sum(),
+        "replaced": bumps.notna().sum(),
+        "first": span(mean_and_interval(own.guess_share)),
+        "middle": middle,
+        "deepest": own.depth.max(),
+        "smallest": by_scale.index.min(),
+        "largest": by_scale.index.max(),
+        "largest_share": 100 * deepest(output).is_largest.mean(),
+        "guess_share": 100 * deepest(output).is_guess.mean(),
+        "without_share": 100 * own[own.bias == "none"].is_guess.mean(),
+        "guess_small": 100 * by_scale.iloc[0],
+        "guess_large": 100 * by_scale.iloc[-1],
+        **counts(runs),
+    }
+
+
+def _own(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Predictions at a point of the paths from networks' own starts."""
+    return predictions[(predictions.alpha == alpha) & (predictions.start == "own")]

@@ -13,15 +13,28 @@ from scipy.interpolate import RegularGridInterpolator
 from mli_utils.core.config import InputError
 from mli_utils.core.curves import chunks
 from mli_utils.core.curves import square as square_of
+from mli_utils.core.estimates import at_most, mean_and_interval, rank_correlation
 from mli_utils.core.evaluation import anatomy
 from mli_utils.core.parameters import device_of, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import alpha_grid, interpolate_parameters
+from mli_utils.core.plateaus import plateau
+from mli_utils.core.theory import closed_form
+from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, measure
-from mli_utils.runs.trained import Run, together
+from mli_utils.runs.trained import Run, counts, together
 
 PREDICTIONS = ("closed form", "gain", "gain and shift")
+NETWORK = ["depth", "init_scale", "seed"]  # what tells the networks of section 03 apart
+ROUNDING = 1e-6  # of a plateau's length
+
+
+def of_one_kind(runs: Iterable[Run], depth: int, init_scale: float, seeds: int) -> list[Run]:
+    """The first fitted networks of this depth and initialization scale, at most so many."""
+    wanted = ("fitted", depth, init_scale)
+    return [run for run in runs if (run.summary["status"], run.config.depth, run.config.init_scale) == wanted][:seeds]
 
 
 def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
@@ -123,11 +136,11 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
         alpha = torch.as_tensor(some, device=device)[:, None, None]
         kept = gain[:, None, None]
         for name, predicted in (
-            ("closed form", alpha**depth * signal),
-            ("gain", kept * signal),
-            ("gain and shift", kept * apart + shift),
+            ("closed form", closed_form(signal, bias, depth, alpha)),
+            ("gain", kept * signal + alpha * bias),
+            ("gain and shift", kept * apart + shift + alpha * bias),
         ):
-            sums[name].append(anatomy(predicted + alpha * bias, labels))
+            sums[name].append(anatomy(predicted, labels))
     arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
     for name, parts in sums.items():
         arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
@@ -158,27 +171,21 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
     return figure
 
 
-DASHES = ("solid", "dash", "dot", "dashdot")
-Moving = tuple[list[dict], dict, Callable[..., list[dict]]]  # `always`, `layout` and `traces` of `show_interactive`
-
-
-def square_traces(square: pd.DataFrame, depth: int) -> Moving:
+def moving(square: pd.DataFrame, depth: int) -> Moving | None:
     """Error and loss on the (α_weights, α_bias) square with the linear and the homogeneous path, and a dot on each.
 
     Parameters
     ----------
-    square : as `landscape.square` returns it; means over its runs are drawn
+    square : as `square` returns it; means over its runs are drawn. A dot's number is read off the map, linearly
+        between its points
     depth : of the networks: on the homogeneous path the bias is at α^depth
-
-    Returns
-    -------
-    `always` and `layout` of `show_interactive`, and its `traces`, a function of α; a dot's number is read off the map,
-    linearly between its points
     """
-    ends = {"linear": lambda alpha: alpha, "homogeneous": lambda alpha: alpha**depth}
+    if square.empty:
+        return None
+    paths = {"linear": ("solid", lambda alpha: alpha), "homogeneous": ("dash", lambda alpha: alpha**depth)}
     dense = np.linspace(0, 1, 101)
-    always, read = [], {}
-    for name, axis, side in (("error", "", 0.4), ("loss", "2", 1.0)):
+    always, read, axes = [], {}, {}
+    for name, axis, domain in (("error", "", [0, 0.4]), ("loss", "2", [0.6, 1])):
         table = square.pivot_table(index="alpha_weights", columns="alpha_bias", values=name)
         read[axis] = RegularGridInterpolator((table.index, table.columns), table.to_numpy())
         there = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
@@ -190,12 +197,12 @@ def square_traces(square: pd.DataFrame, depth: int) -> Moving:
                 "z": [[float(f"{value:.3g}") for value in row] for row in table.to_numpy().T],
                 "colorscale": "Cividis",
                 "zsmooth": "best",
-                "colorbar": {"x": side, "thickness": 12, "len": 0.9, "title": {"text": name, "side": "top"}},
+                "colorbar": {"x": domain[1], "thickness": 12, "len": 0.9, "title": {"text": name, "side": "top"}},
                 "hovertemplate": f"α weights %{{x}}<br>α bias %{{y}}<br>{name} %{{z}}<extra></extra>",
                 **there,
             }
         )
-        for dash, (path, bias) in zip(DASHES, ends.items(), strict=False):
+        for path, (dash, bias) in paths.items():
             always.append(
                 {
                     "x": dense.round(3).tolist(),
@@ -208,6 +215,8 @@ def square_traces(square: pd.DataFrame, depth: int) -> Moving:
                     **there,
                 }
             )
+        axes[f"xaxis{axis}"] = _axis("α of the weights", f"y{axis}", domain)
+        axes[f"yaxis{axis}"] = _axis("α of the bias", f"x{axis}", [0, 1])
 
     def traces(alpha: float) -> list[dict]:
         return [
@@ -226,24 +235,88 @@ def square_traces(square: pd.DataFrame, depth: int) -> Moving:
                 "yaxis": f"y{axis}",
             }
             for axis in read
-            for place, (path, bias) in enumerate(ends.items())
+            for place, (path, (_, bias)) in enumerate(paths.items())
         ]
 
-    def axes(other: str, domain: list[float], said: str) -> dict:
-        return {"domain": domain, "title": {"text": said, "standoff": 4}, "range": [0, 1], "anchor": other}
+    return Moving(
+        label="Training error and loss over alpha of the weights and alpha of the bias, with the linear and the "
+        "homogeneous path and the networks at a chosen alpha of each",
+        controls={"α": [round(at / 50, 2) for at in range(51)]},
+        traces=traces,
+        layout={"height": 380, "margin": {"l": 50, "r": 70, "t": 30, "b": 45}, **axes},
+        start=[20],
+        always=always,
+    )
 
-    layout = {
-        "height": 380,
-        "margin": {"l": 50, "r": 70, "t": 30, "b": 45},
-        "xaxis": axes("y", [0, 0.4], "α of the weights"),
-        "xaxis2": axes("y2", [0.6, 1], "α of the weights"),
-        "yaxis": axes("x", [0, 1], "α of the bias"),
-        "yaxis2": axes("x2", [0, 1], "α of the bias"),
-    }
-    return always, layout, traces
+
+def _axis(said: str, other: str, domain: list[float]) -> dict:
+    return {"domain": domain, "title": {"text": said, "standoff": 4}, "range": [0, 1], "anchor": other}
 
 
 def _beside(alpha: float, bias: float, place: int) -> str:
     """Where the words of a dot stand so that they stay in the square and out of each other's way."""
     height = "bottom" if bias > 0.9 and place else "middle" if bias > 0.9 else "top"
     return f"{height} {'right' if alpha < 0.5 else 'left'}"
+
+
+def lengths(measured: pd.DataFrame, from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    """Error plateaus, a row a network; columns `measured`, `measured from zero` and each of `PREDICTIONS`.
+
+    Parameters
+    ----------
+    measured, from_zero : curves on the linear path from θ(0) and from the origin
+    predicted : as `predict` returns them
+    """
+    kinds = {"measured": measured, "measured from zero": from_zero}
+    curves = pd.concat([*(frame.assign(path=kind) for kind, frame in kinds.items()), predicted])
+    return plateau(curves).pivot(index=NETWORK, columns="path", values="error_plateau")
+
+
+def agreement(lengths: pd.DataFrame) -> pd.DataFrame:
+    """Measured `error plateau` beside the `predicted error plateau`, a row a network and `start`."""
+    starts = {"measured": "θ(0) as it was", "measured from zero": "θ(0) = 0"}
+    named = lengths.rename(columns={**starts, "closed form": "predicted error plateau"})
+    tall = named.melt("predicted error plateau", list(starts.values()), "start", "error plateau", ignore_index=False)
+    return tall.reset_index()
+
+
+def deviations(from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    """How far the closed form is from the evaluated `loss` (nats) and `error`, by network and α."""
+    closed = predicted[predicted.path == "closed form"]
+    evaluated, expected = (frame.set_index([*NETWORK, "alpha"])[["loss", "error"]] for frame in (from_zero, closed))
+    return (evaluated - expected).abs()
+
+
+def claims(lengths: pd.DataFrame, deviations: pd.DataFrame) -> dict:
+    """The quantity of each claim of section 03, by network."""
+    return {
+        "one-pass-gives-the-curve": deviations.loss.groupby(level=NETWORK).max(),
+        "prediction-is-an-upper-bound": at_most(lengths["measured"] - lengths["closed form"], ROUNDING),
+        "prediction-ranks-plateaus": rank_correlation(lengths, "closed form", "measured"),
+    }
+
+
+def numbers(runs: Sequence[Run], lengths: pd.DataFrame, deviations: pd.DataFrame, predicted: pd.DataFrame) -> dict:
+    """What the text of section 03 says besides the table of lengths."""
+    mean, ranks = lengths.mean(), lengths.corr(method="spearman")["measured"]
+    shorter = lengths.rsub(lengths["closed form"], axis=0)
+    explained = 100 * shorter.sum() / shorter["measured"].sum()
+    half = predicted[(predicted.path == "gain") & np.isclose(predicted.alpha, 0.5)]
+    return {
+        **counts(runs),
+        "zero_loss": deviations.loss.max(),
+        "zero_error": deviations.error.max(),
+        "below": int(at_most(lengths["measured"] - lengths["closed form"], ROUNDING).sum()),
+        "mean_closed": mean["closed form"],
+        "mean_gain": mean["gain"],
+        "mean_both": mean["gain and shift"],
+        "mean_measured": mean["measured"],
+        "difference": span(mean_and_interval(shorter["measured"])),
+        "by_gain": explained["gain"],
+        "by_both": explained["gain and shift"],
+        "rank_closed": ranks["closed form"],
+        "rank_gain": ranks["gain"],
+        "rank_both": ranks["gain and shift"],
+        "gain_half": (half.gain / 0.5**half.depth).median(),
+        "alignment_half": half.alignment.median(),
+    }

@@ -1,0 +1,56 @@
+"""Shallow and deep networks on the line from initialization to trained network (section 01)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from mli_utils.core.estimates import at_most
+from mli_utils.core.plateaus import plateau
+from mli_utils.runs.trained import Run, counts
+
+RISE = 0.01  # nats; a loss that rises by no more counts as falling all the way
+
+
+def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """`plateau` of curves that have a column `network`, which the rows keep."""
+    return pd.concat(
+        plateau(of_network, tolerance).assign(network=network)
+        for network, of_network in fitted.groupby("network", sort=False)
+    )
+
+
+def lost_halfway(fitted: pd.DataFrame) -> pd.Series:
+    """The share of the loss that is gone at the point nearest α = ½, by `network` and `seed`."""
+    loss = fitted.pivot(index="alpha", columns=["network", "seed"], values="loss")
+    half = loss.iloc[np.abs(loss.index - 0.5).argmin()]
+    return (loss.iloc[0] - half) / (loss.iloc[0] - loss.iloc[-1])
+
+
+def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
+    """The quantity of each claim of section 01, by run or seed, from curves of `shallow` and `deep` networks."""
+    lengths = plateaus(fitted, tolerance)
+    error = lengths.set_index(["network", "seed"]).error_plateau
+    return {
+        "loss-falls-on-the-line": at_most(lengths.bump, RISE),
+        "shallow-curve-looks-convex": lost_halfway(fitted)["shallow"],
+        "deep-networks-have-a-plateau": error["deep"] - error["shallow"],
+    }
+
+
+def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
+    """What the text of section 01 says besides the table of lengths; runs and curves by `shallow` and `deep`."""
+    lost = lost_halfway(fitted)
+    return {
+        **{network: _named(of_network[0]) for network, of_network in runs.items()},
+        **{f"{network}_half": 100 * lost[network].mean() for network in runs},
+        "monotone": int((plateaus(fitted).bump <= RISE).sum()),
+        **counts(chain(*runs.values())),
+    }
+
+
+def _named(run: Run) -> str:
+    """What its kind of network is, in words."""
+    config = run.config
+    return f"{config.model}, {config.dataset}, depth {config.depth}, scale {config.init_scale:g}"

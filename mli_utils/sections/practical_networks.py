@@ -1,0 +1,45 @@
+"""What the text and the claims say of VGG-16 and of ResNet-18 with batch norm (section 08)."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mli_utils.core.estimates import at_most, bootstrap
+from mli_utils.core.plateaus import plateau
+from mli_utils.core.words import span
+from mli_utils.runs.measured import order_correlations
+from mli_utils.runs.trained import Run, counts, table
+
+
+def measured(vgg: pd.DataFrame, resnet: pd.DataFrame, classes: pd.DataFrame, tolerance: float) -> dict:
+    """The quantity of each claim of section 08.
+
+    Parameters
+    ----------
+    vgg : fitted curves on both paths, of networks without biases and with an output bias at least
+    resnet : fitted curves with each treatment of batch norm's statistics
+    classes : as `class_order` returns them, of the VGG-16 networks with an output bias
+    tolerance : of a plateau
+    """
+    lengths = plateau(vgg, tolerance).set_index(["bias", "path", "seed"])
+    error = lengths.error_plateau.unstack(["bias", "path"])
+    linear = error["output", "linear"]
+    bump = plateau(resnet[resnet.statistics == "recomputed"]).bump
+    return {
+        "practical-networks-have-the-plateau": linear - error["output", "homogeneous"],
+        "practical-plateau-needs-the-bias": linear - error["none", "linear"],
+        "practical-order-is-bias": bootstrap(order_correlations(classes)),
+        "batch-norm-breaks-monotonicity": 1 - at_most(bump, 0.01),
+    }
+
+
+def numbers(classes: pd.DataFrame, **kinds: Sequence[Run]) -> dict:
+    """What the text of section 08 says besides the tables of lengths; of each kind of network by its name, as
+    `vgg_gap`: what it is, its mean bias gap where it fitted, how many of it did."""
+    found = {"order": span(bootstrap(order_correlations(classes))), "ordered": classes.run.nunique()}
+    for kind, runs in kinds.items():
+        ended, config = table(runs), runs[0].config
+        said = {name: getattr(config, name) for name in ("dataset", "n_train", "width", "init_scale")}
+        said |= {"gap": ended[ended.status == "fitted"].bias_gap.mean(), **counts(runs)}
+        found |= {f"{kind}_{name}": value for name, value in said.items()}
+    return found

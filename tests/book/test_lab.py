@@ -1,0 +1,75 @@
+"""`make lab`: notebooks as they are written run from the record in seconds, and an edit trains only what is new."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from conftest import PROJECT, copy_project
+
+from mli_utils.book import jobs
+
+SECONDS = 120  # a notebook, on a busy machine; alone it takes a tenth of that
+
+RUN = """
+import sys
+from mli_utils.book import jobs, runner
+runner.run([job for job in jobs.plan("small") if job.name in sys.argv[1:]], 2)
+"""
+
+
+def in_lab(root, *sections, **environment):
+    """Run notebooks in kernels whose environment is that of `make lab`, with the parameters that they have."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
+    places = {"MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *sections], env=kept | places, capture_output=True, text=True, cwd=root
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {
+        name: json.loads((root / "book" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]["mli"]
+        for name in sections
+    }
+
+
+def test_every_recorded_notebook_runs_from_the_record(tmp_path):
+    record = PROJECT / "results" / "small"
+    if not (record / "about.json").exists():
+        pytest.skip("there is no record of the profile small")
+    root = copy_project(tmp_path / "root")
+    shutil.copytree(record, root / "results" / "small")
+    in_record = {path.stem for path in (PROJECT / "notebooks").glob("*.ipynb")} & set(
+        json.loads((record / "about.json").read_text(encoding="utf-8"))
+    )
+    made = in_lab(root, *sorted(in_record))
+    assert len(made) > 5
+    assert not list((root / "build").rglob("runs/*.json")), "something was trained that the record has"
+    for name, about in made.items():
+        assert about["mode"] == "lab" and not about["parameters"] and about["seconds"] < SECONDS, name
+
+
+def test_after_an_edit_only_new_runs_train(reproduced, tmp_path):
+    root = tmp_path / "edited"
+    shutil.copytree(reproduced[0], root, ignore=shutil.ignore_patterns("_build"))
+    store = root / "build" / "smoke" / "store"
+    before = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
+    given = yaml.safe_load((root / "profiles" / "smoke.yml").read_text(encoding="utf-8"))["01_introduction"]
+    source = root / "notebooks" / "01_introduction.ipynb"
+    notebook = json.loads(source.read_text(encoding="utf-8"))
+    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
+    edited = {**given, "seeds": given["seeds"] + 1}
+    _, networks = jobs._known_parameters(nbformat.from_dict(notebook))
+    apart = {name: value for name, value in edited.items() if name not in networks}
+    fields = {name: value for name, value in edited.items() if name in networks}
+    cell["source"] += ["\n", *(f"{name} = {value!r}\n" for name, value in apart.items())]
+    cell["source"] += [f"networks |= {fields!r}\n"] if fields else []
+    source.write_text(json.dumps(notebook))
+    in_lab(root, "01_introduction", MLI_STORE=str(store))
+    after = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
+    new = [json.loads(path.read_text(encoding="utf-8"))["key"]["config"] for path in after.keys() - before.keys()]
+    assert [config["seed"] for config in new] == [given["seeds"]] * 2  # the shallow network and the deep one
+    assert all(after[path] == when for path, when in before.items())

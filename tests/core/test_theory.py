@@ -1,0 +1,137 @@
+"""The model's flow against its gradient, Euler's steps and closed forms; one forward pass against the network."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+import mli_utils as mli
+from mli_utils.core import theory
+from mli_utils.core.config import InputError
+from mli_utils.core.parameters import output_bias, without_output_bias
+
+CASES = [(2, 0.1, 4), (3, 0.1, 4), (4, 0.2, 3), (5, 0.4, 5)]
+
+
+@pytest.mark.parametrize(("r", "delta", "k"), CASES)
+def test_velocity_is_minus_the_gradient_of_the_loss(r, delta, k):
+    def loss_of(state):
+        return torch.nn.functional.cross_entropy(state[: k * k].view(k, k) ** r + state[k * k :], torch.arange(k))
+
+    generator = np.random.default_rng(r)
+    state = np.concatenate([generator.uniform(0.1, 1.5, k * k), generator.normal(size=k)])
+    tensor = torch.tensor(state, dtype=torch.float64, requires_grad=True)
+    loss = loss_of(tensor)
+    (gradient,) = torch.autograd.grad(loss, tensor)
+    assert np.abs(theory.velocity(state, r, k) + gradient.numpy()).max() <= 1e-10
+    assert abs(theory.mean_loss(*theory.unpack(state, k), r) - loss.item()) <= 1e-12
+    hessian = torch.autograd.functional.hessian(loss_of, tensor)
+    assert np.abs(theory.jacobian(state, r, k) + hessian.detach().numpy()).max() <= 1e-10
+
+
+@pytest.mark.parametrize(("r", "delta", "k"), CASES)
+def test_biases_sum_to_zero_and_follow_from_the_weights(r, delta, k):
+    flow = theory.solve_flow(r, delta, k)
+    assert np.abs(flow.biases.sum(1)).max() <= 1e-8
+    exact = theory.biases_from_weights(flow.weights, flow.weights[0], r)
+    assert np.abs(flow.biases - exact).max() <= 1e-4 * np.abs(exact).max()
+    assert flow.losses[-1] == pytest.approx(1e-2) and (np.diff(flow.losses) < 1e-9).all()
+
+
+@pytest.mark.parametrize(("r", "delta", "k"), [(2, 0.2, 4), (3, 0.3, 4), (4, 0.4, 3)])
+def test_flow_agrees_with_small_explicit_euler_steps(r, delta, k):
+    """Euler's error is proportional to its step, so two steps extrapolate; each alone is close, too."""
+    flow = theory.solve_flow(r, delta, k, final_loss=0.1)
+    end = flow.times[-1]
+
+    def euler(steps):
+        state = np.concatenate([flow.weights[0].ravel(), flow.biases[0]])
+        for _ in range(steps):
+            state = state + end / steps * theory.velocity(state, r, k)
+        return state
+
+    coarse, fine = euler(20_000), euler(40_000)
+    mine = np.concatenate([flow.weights[-1].ravel(), flow.biases[-1]])
+    for part in (slice(0, k * k), slice(k * k, None)):
+        scale = np.abs(mine[part]).max()
+        assert np.abs(fine[part] - mine[part]).max() <= 1e-4 * scale
+        assert np.abs(2 * fine[part] - coarse[part] - mine[part]).max() <= 1e-6 * scale
+
+
+@pytest.mark.parametrize(("r", "delta"), [(2, 1e-4), (3, 1e-3), (4, 1e-2), (5, 0.02)])
+def test_early_weights_and_escape_times_are_those_of_the_closed_form(r, delta):
+    """As long as all classes are equally likely, W^(2−r) is linear in time, ln W for r = 2."""
+    flow = theory.solve_flow(r, delta, 4)
+    start = flow.weights[0]
+    first = theory.escape_time(r, start.diagonal().max(), 4)
+    times = np.linspace(0, (0.4 if r == 2 else 0.9) * first, 20)
+    push = r / 4 * (np.eye(4) - 1 / 4) * times[:, None, None]
+    closed = start * np.exp(push) if r == 2 else (start ** (2.0 - r) - (r - 2) * push) ** (-1 / (r - 2))
+    assert np.abs(flow.at(times)[0] / closed - 1).max() <= 1e-4
+    assert np.nanmin(flow.learned_at()) == pytest.approx(first, rel=0.3 if r == 2 else 0.05)
+
+
+def test_flow_refuses_what_has_no_answer():
+    for wrong, said in (
+        (dict(r=1, delta=0.1), "r=1 is not allowed; allowed: whole numbers from 2 to 50"),
+        (dict(r=2.5, delta=0.1), "r=2.5"),
+        (dict(r=3, delta=0), "delta=0 is not allowed; allowed: between 0 and 1"),
+        (dict(r=3, delta=0.1, k=1), "k=1"),
+        (dict(r=3, delta=0.1, noise=-1), "noise=-1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            theory.solve_flow(**wrong)
+
+
+def test_a_flow_as_a_frame_is_in_the_order_of_learning():
+    frame = theory.solve_flow(4, 0.1, 4).frame(50)
+    assert list(dict.fromkeys(frame["class"])) == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
+    assert frame.groupby("class").size().eq(50).all()
+    last = frame.groupby("class").bias.last()
+    assert last.idxmax() == "4 of 4" and last.idxmin() == "1 of 4"
+
+
+def random_network(depth, seed=0):
+    """A network with an output bias, random parameters, and its logits without that bias, in float64."""
+    model = mli.build(mli.RunConfig(depth=depth, width=20, bias="output", init_scale=1.0, seed=seed)).double()
+    end = {name: value.detach() for name, value in model.named_parameters()}
+    output_bias(end).copy_(torch.randn(10, generator=torch.Generator().manual_seed(seed)))
+    images = mli.load_data("digits").first(200)
+    pixels, labels = images.images.double(), images.labels.numpy()
+    with torch.no_grad():
+        signal = model.logits(without_output_bias(end), pixels).numpy()
+    return model, end, signal, output_bias(end).numpy(), pixels, labels
+
+
+@pytest.mark.parametrize("depth", range(2, 13))
+@pytest.mark.parametrize("path", ["linear", "homogeneous"])
+def test_closed_form_logits_are_those_of_the_network_from_zero(depth, path):
+    model, end, signal, bias, pixels, labels = random_network(depth)
+    start = {name: torch.zeros_like(value) for name, value in end.items()}
+    alphas = np.linspace(0, 1, 11)
+    closed = theory.closed_form(signal, bias, depth, alphas[:, None, None], path)
+    assert closed.shape == (11, 200, 10)
+    for alpha, expected in zip(alphas, closed, strict=True):
+        there = mli.interpolate_parameters(model, start, end, float(alpha), path)
+        with torch.no_grad():
+            direct = model.logits(there, pixels).numpy()
+        assert np.abs(direct - expected).max() <= 1e-10 * np.abs(closed).max()
+        losses = [-log_softmax(z, axis=1)[np.arange(200), labels].mean() for z in (direct, expected)]
+        errors = [(z.argmax(1) != labels).mean() for z in (direct, expected)]
+        assert abs(losses[0] - losses[1]) <= 1e-5 and abs(errors[0] - errors[1]) <= 1e-5
+
+
+@pytest.mark.parametrize("depth", [2, 3, 7, 12])
+def test_images_turn_right_where_section_03_says(depth):
+    """At the largest of ((b_j − b_y) / (s_y − s_j))^(1/(r−1)) over classes j with a larger bias than their own y."""
+    _, _, signal, bias, _, _ = random_network(depth, seed=1)
+    labels = (signal + bias).argmax(1)  # right at the end
+    lead = np.take_along_axis(signal, labels[:, None], 1) - signal
+    debt = bias - bias[labels][:, None]
+    ratio = np.divide(debt, lead, out=np.zeros_like(debt), where=debt > 0)
+    turning = ratio.max(1, keepdims=True) ** (1 / (depth - 1))
+    late = (turning[:, 0] > 1e-3) & (turning[:, 0] < 0.999)
+    assert late.sum() > 20
+    for share, right in ((1 - 1e-6, False), (1 + 1e-6, True)):
+        logits = theory.closed_form(signal, bias, depth, turning * share)
+        assert ((logits.argmax(1) == labels)[late] == right).all()
