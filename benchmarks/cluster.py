@@ -1,10 +1,12 @@
 """The cost of a Dask cluster: the time to send a task and get its result back, beside the time that the task takes."""
 
+import itertools
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -43,10 +45,11 @@ def bench(rounds: int, configs: Sequence[mli.RunConfig] = (), workers: int = 2) 
         groups = trained.split(configs, configs, place)
         seconds, sizes = zip(*place.client.gather(place.client.map(_timed, groups, pure=False)), strict=True)
 
-        def there_and_back(i: int) -> None:
-            place.client.submit(_empty, groups[i], sizes[i], pure=False).result()
+        def there_and_back(group: Sequence[mli.RunConfig], bytes_: list[int]) -> None:
+            place.client.submit(_empty, group, bytes_, pure=False).result()
 
-        trips = [timed(lambda i=i: there_and_back(i % len(groups))) for i in range(10 * rounds)]
+        sent = itertools.islice(itertools.cycle(zip(groups, sizes, strict=True)), 10 * rounds)
+        trips = [timed(partial(there_and_back, *task)) for task in sent]
     task, overhead, runs_a_task = statistics.median(seconds), statistics.median(trips), len(configs) / len(groups)
     ratio = task / overhead
     return [
@@ -73,9 +76,8 @@ def _store_seconds(config: mli.RunConfig, repeats: int = 20) -> float:
     ((_, body, arrays),) = trained.train_here([config.replace(epochs=5)])
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        return statistics.median(
-            timed(lambda number=number: store.put("runs", {"number": number}, body, arrays)) for number in range(repeats)
-        )
+        keeping = [partial(store.put, "runs", {"number": number}, body, arrays) for number in range(repeats)]
+        return statistics.median(map(timed, keeping))
 
 
 def _timed(group: Sequence[mli.RunConfig]) -> tuple[float, list[int]]:

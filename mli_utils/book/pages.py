@@ -111,7 +111,7 @@ def origin(about: dict) -> str:
     """One line of Markdown: the profile of a page, and when, where and by which code its numbers were computed."""
     store = Store.default(about["profile"], about["mode"])
     entries = [entry for entry in about["used"] if entry.startswith("runs/")]
-    made = [store.read(entry)["provenance"] for entry in entries] or [about]
+    made = [body["provenance"] for entry in entries or about["used"] if (body := store.read(entry))] or [about]
     devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
     if entries:
         where = f"from the record: {len(entries)}" if about["mode"] == "book" else f"computed afresh: {len(entries)}"

@@ -120,10 +120,9 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
             if rows.empty:
                 continue
             drawn = rows[["margin", "margin_low", "margin_high"]].clip(-EDGE, EDGE)
-            face = "white" if verdict == "not run" else colour
             axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2.2, alpha=0.7, zorder=3)
-            look = {"s": 36, "marker": marker, "facecolor": face, "edgecolor": colour, "zorder": 3}
-            axes.scatter(drawn.margin.fillna(0), rows.index, label=verdict, **look)
+            middles = axes.scatter(drawn.margin.fillna(0), rows.index, s=36, marker=marker, color=colour, label=verdict)
+            middles.set(zorder=3, facecolor="white" if verdict == "not run" else colour)
         axes.set_yticks(frame.index, frame.id, fontsize=9)
         axes.set(xlim=(-EDGE, EDGE), ylim=(len(frame) - 0.5, -0.5), xlabel="margin: false ← → true")
         axes.set_xticks([-1, 0, 1], ["−1", "bound", "+1"])

@@ -9,12 +9,12 @@ from mli_utils.claims import sources
 from mli_utils.claims.statements import load
 from mli_utils.core.words import span
 from mli_utils.runs import settings
-from mli_utils.runs.record import Record
 from mli_utils.runs.files import write_atomically
+from mli_utils.runs.record import Record
 
 FILE = "claims.json"
 KEPT = ("value", "low", "high", "n", "verdict")  # of a claim, in the file
-NOT_RUN = {**dict.fromkeys(("value", "low", "high", "n", "left_out")), "verdict": "not run", "tolerances": {}}
+NOT_RUN: dict = {**dict.fromkeys(("value", "low", "high", "n", "left_out")), "verdict": "not run", "tolerances": {}}
 COUNTED = {  # how a score says that one, or several, have a verdict
     "holds": ("holds", "hold"),
     "fails": ("fails", "fail"),

@@ -21,7 +21,7 @@ OTHER_TOLERANCES = (0.05, 0.2)  # their verdicts are shown beside
 def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = ()) -> None:
     """Judge the claims of a section by what it measured: show them in a table, and leave them for the ledger.
 
-    Prose finds each verdict under its claim's id: ``{glue:text}`id` ``.
+    Prose finds each verdict under its claim's id: ``{glue:text}`id```.
 
     Parameters
     ----------

@@ -167,9 +167,9 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
     InputError
         r below 2 (the origin is then no saddle), k below 2, δ, noise or the final loss outside its range.
     """
-    for name, value, low, high in (("r", r, 2, 50), ("k", k, 2, 100)):
-        if not (isinstance(value, (int, np.integer)) and low <= value <= high):
-            raise InputError(f"{name}={value!r} is not allowed; allowed: whole numbers from {low} to {high}")
+    for name, whole, low, high in (("r", r, 2, 50), ("k", k, 2, 100)):
+        if not (isinstance(whole, (int, np.integer)) and low <= whole <= high):
+            raise InputError(f"{name}={whole!r} is not allowed; allowed: whole numbers from {low} to {high}")
     for name, value, low, high in (("delta", delta, 0, 1), ("noise", noise, 0, 1), ("final_loss", final_loss, 0, 1)):
         if not low <= value < high or (value == 0 and name != "noise"):
             raise InputError(f"{name}={value!r} is not allowed; allowed: between {low} and {high}")
@@ -177,7 +177,7 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
     def fitted(_, state):
         return math.log(mean_loss(*unpack(state, k), r) / final_loss)
 
-    fitted.terminal = True
+    fitted.terminal = True  # type: ignore[attr-defined]
     start = np.concatenate([initial_weights(k, delta, seed, noise).ravel(), np.zeros(k)])
     solved = solve_ivp(
         lambda _, state: velocity(state, r, k),

@@ -4,7 +4,7 @@ Addresses of finished work hold these numbers, workers of a cluster must have th
 where numbers change and none was raised. Raise a version when its mechanism gives something else for the same input.
 """
 
-VERSIONS = {
+VERSIONS: dict = {
     "data": 1,  # images, labels or their order, of the same archive
     "initialization": 1,  # θ(0), of the same config
     "training": {"fcn": 4, "vgg16": 3, "resnet18": 3, "vit": 2},  # θ(T), history or summary, by model

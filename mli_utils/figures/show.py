@@ -104,8 +104,8 @@ def origin(runs: "Iterable[Run]") -> dict:
 def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
     """Put values where prose finds them.
 
-    After `glue(gap=1.5)`, ``{glue:text}`gap:.2f` `` reads 1.50. Of a frame of estimates each row has the name of what
-    tells it from others, joined by slashes: ``{glue:text}`output/linear/error_plateau` `` reads 0.41 (0.35 to 0.47).
+    After `glue(gap=1.5)`, ``{glue:text}`gap:.2f``` reads 1.50. Of a frame of estimates each row has the name of what
+    tells it from others, joined by slashes: ``{glue:text}`output/linear/error_plateau``` reads 0.41 (0.35 to 0.47).
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
         One is missing while the book is rendered from the record.
     """
     keys = [one.whole_key() for one in wanted]
-    bodies = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
+    bodies: list = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
     missing = [i for i, body in enumerate(bodies) if body is None]
     if not missing:
         return bodies
@@ -124,24 +124,31 @@ def interpolate(
     start: str = "own",
     statistics: str = "recomputed",
 ) -> pd.DataFrame:
-    """Curves of training loss and error along paths between the endpoints of runs, over the whole training set.
+    """Evaluate runs along paths between their endpoints, over the whole training set.
 
     Parameters
     ----------
-    runs : as `train` returns them
-    paths : names in `paths.PATHS`, or {name: {group: schedule}} for paths of your own
-    alphas : how many equally spaced points from 0 to 1, or the points
-    by_class : one row a class instead, with the columns `label`, `class_error` (the fraction of that class that is
-        wrong), `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added
-    start : `own`, the run's θ(0); in its place `zero`, the origin, `other`, another initialization, or `noise` with
-        the norm of the trained weights (`starts`)
-    statistics : what batch norm normalises by at θ(α), as `STATISTICS` says; without it, nothing
+    runs : Run or iterable of Run
+        As `train` returns them.
+    paths : str, sequence of str or dict
+        Names in `core.paths.PATHS`, or {name: {group: schedule}} for paths of your own.
+    alphas : int or sequence of float
+        How many equally spaced points from 0 to 1, or the points.
+    by_class : bool
+        One row a class instead, with the columns `label`, `class_error` (the fraction of that class that is wrong),
+        `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added.
+    start : str
+        `own`, the run's θ(0); in its place `zero`, the origin, `other`, another initialization, or `noise` with the
+        norm of the trained weights.
+    statistics : str
+        What batch norm normalises by at θ(α): `recomputed`, `interpolated` or `frozen` (section 08).
 
     Returns
     -------
-    Tidy frame with every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `statistics`, `path`,
-    `alpha`, `loss` (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not
-    finite.
+    pandas.DataFrame
+        Every field of `RunConfig`, `status` (fitted, unfitted, diverged), `start`, `statistics`, `path`, `alpha`,
+        `loss` (mean cross-entropy, nats), `error` (fraction wrong). Loss and errors are NaN where the loss is not
+        finite.
 
     Raises
     ------

@@ -22,7 +22,6 @@ from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, settings
 
 PATIENCE = 5  # seconds that a scheduler has to answer, and again to have a worker
-
 _gpu = threading.Lock()
 
 
@@ -46,7 +45,8 @@ class Workers:
         is free for it: endpoints are large. After a failure no other begins; those under way are waited for.
         """
         if self.client:
-            self.client.subscribe_topic(self.client.id, lambda event: advance(event[1]))
+            topic = f"done for {self.client.id}"
+            self.client.subscribe_topic(topic, lambda event: advance(event[1]))
         most = 2 * self.count if self.client else self.count  # no worker waits for its next task
         waiting: set[Future] = set()
         failed: list[Exception] = []
@@ -55,17 +55,18 @@ class Workers:
             while not failed and len(waiting) < most and (task := next(tasks, None)):
                 config, arguments = task
                 if self.client:
-                    waiting.add(self.pool.submit(_on_worker, VERSIONS, self.client.id, config, function, arguments))
+                    waiting.add(self.pool.submit(_on_worker, VERSIONS, topic, config, function, arguments))
                 elif MODELS[config.model].stacked:
                     yield from function(*arguments, advance)
                 else:
                     waiting.add(self.pool.submit(_do, config, function, arguments, advance))
             if not waiting:
                 break
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                waiting.remove(future)
+            done = wait(waiting, return_when=FIRST_COMPLETED).done
+            waiting -= done
+            while done:
                 try:
-                    yield from future.result()
+                    yield from done.pop().result()  # and forget it: what a lost worker had given is not done again
                 except Exception as error:
                     failed.append(error)
         if failed:
@@ -168,8 +169,7 @@ def threads(config: RunConfig) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     with _gpu if settings.device() == "cuda" else nullcontext():
-        if not MODELS[config.model].stacked:
-            torch.set_num_threads(1)
+        torch.set_num_threads(before if MODELS[config.model].stacked else 1)
         try:
             yield
         finally:

@@ -96,6 +96,7 @@ class Run:
         if (arrays := self.store.arrays("runs", key)) is None:
             _train_missing([self.config], self.store, [self.config])
             arrays = self.store.arrays("runs", key)
+        assert arrays is not None, "a run that has just been kept has its arrays"
         return arrays
 
 
@@ -106,9 +107,19 @@ def run_key(config: RunConfig) -> dict:
 
 
 def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
-    """The run of every config, in their order: from the store where it is there, trained where it is not.
+    """Train the run of every config, or read it from the store where it is there.
 
     Progress is shown on standard error. Every run is kept as soon as it ends.
+
+    Parameters
+    ----------
+    configs : RunConfig or iterable of RunConfig
+        As `grid` makes them.
+
+    Returns
+    -------
+    list of Run
+        One a config, in their order.
 
     Raises
     ------
@@ -123,7 +134,7 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
             raise InputError(f"{config!r} is no RunConfig; make some with mli.grid(depth=10, seed=range(5))")
     store = Store.default()
     asked = list(dict.fromkeys(configs))
-    bodies = {config: store.get("runs", run_key(config)) for config in asked}
+    bodies: dict[RunConfig, Any] = {config: store.get("runs", run_key(config)) for config in asked}
     if missing := [config for config in asked if bodies[config] is None]:
         _train_missing(missing, store, asked)
         bodies |= {config: store.get("runs", run_key(config)) for config in missing}
@@ -140,7 +151,20 @@ def together(frames: Iterable[pd.DataFrame], *columns: str) -> pd.DataFrame:
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
-    """One row a run: its fields, how it ended, its bias gap max b − min b (NaN without an output bias)."""
+    """Make a table of runs.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        As `train` returns them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a run: its fields, how it ended (`status`, `steps`, `train_loss` in nats, `train_error`, `test_error`,
+        `start_norm` ‖θ(0)‖, `distance` ‖θ(T) − θ(0)‖, `seconds`), and `bias_gap`, max b − min b (NaN without an output
+        bias).
+    """
     rows = []
     for run in runs:
         summary = dict(run.summary)

@@ -176,7 +176,7 @@ def moving(powers: list[int], deltas: list[float], classes: list[int]) -> Moving
             for (name, of_class), colour in zip(flow.groupby("class", sort=False), in_order(k), strict=True)
         ]
 
-    controls = {"r": powers, "δ": deltas, "classes": classes}
+    controls: dict[str, list] = {"r": powers, "δ": deltas, "classes": classes}
     return Moving(
         label="Weights and biases through training, for a chosen power, initial scale and number of classes",
         controls=controls,

@@ -41,7 +41,7 @@ KINDS = {  # of `biased_curves`, by their names in tables and figures
 class Bias:
     """An output bias for the end of a path, (classes,), and the power p of the path on which it comes in, as α^p."""
 
-    values: Sequence[float]
+    values: np.ndarray | Sequence[float]
     power: float = 1.0
 
 
@@ -128,9 +128,9 @@ def biased_curves(
     frames = []
     for run, given, body in zip(runs, biases, measure(wanted, "run"), strict=True):
         for i, name in enumerate(given):
-            kept = {"loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
+            of_bias = {"loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
             share = np.array(body["as_largest"][i], float)
-            frames.append(curve_frame(run, kept, points, path=name).assign(as_largest=share))
+            frames.append(curve_frame(run, of_bias, points, path=name).assign(as_largest=share))
     return together(frames, "path", *ALONG_CURVES, "as_largest")
 
 
@@ -140,13 +140,13 @@ def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bi
     device = device_of(ends[0])
     pixels, labels = images.images.to(device), images.labels.to(device)
     first = STARTS[kind](model, None, ends)
-    free = [without_output_bias(side) for side in (first, ends[1])]
+    start, end = (without_output_bias(side) for side in (first, ends[1]))
     bias = output_bias(first)
     bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
     parts = []
     with plain_float32():
         for chosen in chunks(len(points), model, device):
-            signal = model.logits(interpolate_parameters(model, *free, points[chosen]), pixels)
+            signal = model.logits(interpolate_parameters(model, start, end, points[chosen]), pixels)
             parts.append(_sums(signal, points[chosen], bias, biases, labels))
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
@@ -170,7 +170,7 @@ def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias
 
 def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases, labels) -> dict[str, np.ndarray]:
     """Of logits without output bias, (points, samples, classes): what is counted with each of the biases."""
-    found = {"loss": [], "wrong": [], "as_largest": []}
+    found: dict[str, list] = {"loss": [], "wrong": [], "as_largest": []}
     for bias in biases:
         end = torch.tensor(bias.values, dtype=start.dtype, device=start.device)
         sums = anatomy(signal + mix(start, end, points**bias.power).unsqueeze(1), labels)
@@ -363,8 +363,9 @@ def dose_figure(means: pd.DataFrame) -> Figure:
         looks = zip(means.groupby("measure", sort=False), colours(4), ("o", "s", "-", "--"), strict=True)
         for (name, some), colour, look in looks:
             ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
-            bars = {"yerr": ends, "capsize": 3} if name.startswith("measured") else {}
-            axes.errorbar(np.searchsorted(doses, some.gap), some["mean"], fmt=look, color=colour, label=name, **bars)
+            bars = ends if name.startswith("measured") else None
+            place = np.searchsorted(doses, some.gap)
+            axes.errorbar(place, some["mean"], bars, fmt=look, color=colour, capsize=3, label=name)
         axes.set_xticks(range(len(doses)), [f"{value:g}" for value in doses])
         axes.set(xlabel="gap of the bias given (logits)", ylabel="end of the error plateau (α)", ylim=(0, 1))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -208,7 +208,7 @@ def _measure(runs: Sequence[Run], kind: str, key: dict, points: np.ndarray, comp
 
 def _totals(model, ends, images, path: str, points: np.ndarray) -> dict[str, np.ndarray]:
     """`curve` without the classes, which nobody asks for here."""
-    found = curve(model, *ends, points, path, images)
+    found = curve(model, ends[0], ends[1], points, path, images)
     return {"loss": found["loss"], "wrong": found["wrong"].sum(1, keepdims=True)}
 
 
@@ -218,7 +218,7 @@ def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     pixels, labels = (part.to(device_of(end)) for part in (images.images, images.labels))
     groups = parameter_groups(model)
     layers = sorted({group.layer for group in groups.values()})
-    found = {"layer": np.array(layers), "loss": [], "wrong": []}
+    found: dict[str, list] = {"layer": layers, "loss": [], "wrong": []}
     with plain_float32():
         for layer in layers:
             parts = []

@@ -115,19 +115,18 @@ def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndar
 
 @torch.no_grad()
 def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
-    start, end = ends
     depth = max(group.layer for group in parameter_groups(model).values())
-    device = device_of(start)
+    device = device_of(ends[0])
     pixels, labels = images.images.to(device), images.labels.to(device)
-    bias = output_bias(end).double()
-    free = [without_output_bias(side) for side in (start, end)]
-    signal = model.logits(free[1], pixels).double()
+    bias = output_bias(ends[1]).double()
+    start, end = (without_output_bias(side) for side in ends)
+    signal = model.logits(end, pixels).double()
     signal -= signal.mean(1, keepdim=True)  # a shift of all logits changes nothing
     apart = signal - signal.mean(0)  # what tells images apart
     total, sums = [], {name: [] for name in PREDICTIONS}
     for chosen in chunks(len(points), model, device):
         some = points[chosen]
-        there = model.logits(interpolate_parameters(model, *free, some), pixels).double()
+        there = model.logits(interpolate_parameters(model, start, end, some), pixels).double()
         there -= there.mean(-1, keepdim=True)
         shift = there.mean(1, keepdim=True)
         overlap = ((there - shift) * apart).sum((1, 2))

@@ -18,7 +18,7 @@ import mli_utils
 from mli_utils.book import command, jobs, kernels, pages, runner
 from mli_utils.claims import sources
 from mli_utils.core.config import InputError
-from mli_utils.runs import provenance, settings, tasks
+from mli_utils.runs import measured, provenance, settings, trained
 
 PLAIN = [
     "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
@@ -255,11 +255,11 @@ def test_what_can_fail_fails_before_the_work(small_config, monkeypatch, broken):
         raise LookupError("no name")
 
     monkeypatch.setattr(provenance, broken, fail)
-    monkeypatch.setattr(tasks, "train_group", lambda *_: pytest.fail("trained, and then lost"))
+    monkeypatch.setattr(trained.training, "train_group", lambda *_: pytest.fail("trained, and then lost"))
     with pytest.raises(LookupError, match="no name"):
-        list(tasks.train([small_config], lambda epochs: None))
+        list(trained.train_here([small_config]))
     with pytest.raises(LookupError, match="no name"):
-        tasks.measure(small_config, {}, lambda *_: pytest.fail("measured, and then lost"))
+        list(measured.measure_here(0, small_config, {}, lambda *_: pytest.fail("measured, and then lost"), print))
 
 
 def test_relative_paths_are_resolved_where_they_were_typed(tmp_path):

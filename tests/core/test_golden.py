@@ -13,7 +13,7 @@ import mli_utils as mli
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs.files import address
 from mli_utils.runs.trained import run_key
-from mli_utils.sections import bias_ablation, interventions, neighbours, weights_and_biases
+from mli_utils.sections import bias_ablation, bias_gap, interventions, neighbours, weights_and_biases
 
 GOLDEN = Path(__file__).with_name("golden.json")
 CONFIGS = [
@@ -35,6 +35,10 @@ def numbers() -> dict:
         "weights_and_biases": [
             *weights_and_biases.square(trained, 3).loss,
             *weights_and_biases.predict(trained, 3).loss,
+        ],
+        "bias_gap": [
+            *bias_gap.survey([2, 3], [0.1], [3], seeds=1).gap,
+            *bias_gap.through_time(3, 0.1, 3, points=4).bias,
         ],
         "interventions": interventions.biased_curves(trained, biases, 3).loss,
         "neighbours": neighbours.layer_curves(trained, 3).loss,

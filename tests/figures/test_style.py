@@ -1,13 +1,13 @@
-"""The colours of the house, seen in grey and without green cones, and names beside lines."""
+"""The colours of the house, seen in grey and without green cones."""
 
 import itertools
 
+import matplotlib
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from mli_utils import style
+from mli_utils.figures import style
 
 # Linear sRGB as it is seen without green or without red cones (Machado, Oliveira and Fernandes 2009, severity 1).
 SEEN = {
@@ -57,27 +57,10 @@ def test_every_colour_stands_out_on_paper():
     assert min(1.05 / (value + 0.05) for value in luminance) > 2.7  # and every line is dashed in its own way
 
 
-def panel(second):
-    figure, axes = plt.subplots(figsize=(4, 3))
-    x = np.linspace(0, 1, 51)
-    axes.plot(x, 1 - x**4, color=style.PALETTE[0])
-    axes.plot(x, second(x), color=style.PALETTE[1])
-    axes.set(xlim=(0, 1), ylim=(0, 1.1))
-    return figure, axes, dict(zip(["slow", "fast"], style.PALETTE, strict=False))
+def test_more_colours_than_there_are_begin_again():
+    assert style.colours(7) == [*style.PALETTE, *style.PALETTE[:2]]
 
 
-def test_names_stand_beside_their_lines_and_on_no_line():
-    figure, axes, names = panel(lambda x: (1 - x) ** 4)
-    assert style.name_lines([axes], names)
-    renderer = figure.canvas.get_renderer()
-    for text in axes.texts:
-        box = text.get_window_extent(renderer)
-        near = {line.get_color(): style._distance(box, style._pixels(line)) for line in axes.lines}
-        assert min(near, key=near.get) == text.get_color() == names[text.get_text()] and min(near.values()) > 0
-    plt.close(figure)
-
-
-def test_where_lines_are_one_nothing_is_written():
-    figure, axes, names = panel(lambda x: 1 - x**4)
-    assert not style.name_lines([axes], names) and not axes.texts
-    plt.close(figure)
+def test_a_user_s_settings_do_not_get_into_figures():
+    with matplotlib.rc_context({"font.size": 40, "lines.linewidth": 9}), style.style():
+        assert matplotlib.rcParams["font.size"] == 11 and matplotlib.rcParams["lines.linewidth"] == 1.8

@@ -21,6 +21,7 @@ from distributed import Client
 import mli_utils as mli
 from mli_utils import __main__ as command_line
 from mli_utils.core import training
+from mli_utils.core.config import MLIError
 from mli_utils.core.paths import STARTS
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import measured, parallel, trained
@@ -177,7 +178,7 @@ def test_workers_say_how_far_they_are(two, small, tmp_path, monkeypatch):
 
 def test_an_error_on_a_worker_is_the_same_sentence(two, small_config, tmp_path, monkeypatch):
     on(two, monkeypatch, tmp_path / "store")
-    with pytest.raises(mli.MLIError, match="worker tcp://.*mnist.npz is not there; 'make data' fetches it"):
+    with pytest.raises(MLIError, match="worker tcp://.*mnist.npz is not there; 'make data' fetches it"):
         mli.train(small_config.replace(dataset="mnist"))
     ((_, _, arrays),) = trained.train_here([small_config.replace(epochs=1)])
     train, config = (small_config, ([small_config], None)), small_config

@@ -19,11 +19,13 @@ import numpy as np
 import psutil
 import pytest
 from conftest import PROJECT, copy_project
-from mli_utils.checkpoints import Checkpoints
-from mli_utils.store import DamagedFile
 
 import mli_utils as mli
-from mli_utils import checkpoints, kernels, sweep, training
+from mli_utils.book import kernels
+from mli_utils.runs import checkpoints
+from mli_utils.runs.checkpoints import Checkpoints
+from mli_utils.runs.files import DamagedFile
+from mli_utils.runs.trained import run_key, train_here
 
 pytestmark = pytest.mark.faults
 
@@ -34,7 +36,7 @@ TIMELESS = re.compile(rb'"seconds":[^,}]*|"date":"[^"]*"|"checksum":"[^"]*"|"arr
 
 def environment(**changes):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-    path = os.pathsep.join([str(PROJECT / "tests" / "faults"), str(PROJECT)])
+    path = os.pathsep.join([str(PROJECT / "tests" / "runs" / "faults"), str(PROJECT)])
     return {**kept, "PYTHONPATH": path, "MLI_DEVICE": "cpu", "MLI_CHECKPOINT": "0", "MLI_PROGRESS": "0", **changes}
 
 
@@ -122,9 +124,9 @@ def test_every_damage_is_found(tmp_path, monkeypatch, small_config):
     monkeypatch.setenv("MLI_CHECKPOINT", "0")
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     (run,) = mli.train(small_config)
-    store, key = run.store, sweep.run_key(small_config)
-    kept = Checkpoints(store, sweep.run_key)
-    for _ in training.train_group([small_config], kept=kept):
+    store, key = run.store, run_key(small_config)
+    kept = Checkpoints(store, run_key)
+    for _ in train_here([small_config], kept):
         pass
     files = {
         next(store.folder.glob("runs/*.json")): lambda: store.get("runs", key),

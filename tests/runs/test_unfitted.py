@@ -7,7 +7,9 @@ import pytest
 import yaml
 from conftest import PROJECT, copy_project
 
-from mli_utils import contents, tables, training
+from mli_utils.claims import sources
+from mli_utils.core import training
+from mli_utils.runs import settings
 
 TRAINING = [
     path.stem
@@ -23,7 +25,7 @@ def run_cells(section):
     given |= {name: QUICK[name] for name in QUICK.keys() & given.keys()}
     given |= {name: value | {"epochs": 1} for name, value in given.items() if name in ("vgg", "resnet")}
     variables = {}
-    for cell in nbformat.read(contents.source(section), as_version=4).cells:
+    for cell in nbformat.read(sources.source(section), as_version=4).cells:
         if cell.cell_type == "code":
             exec(cell.source, variables)
             if "parameters" in cell.metadata.get("tags", []):
@@ -32,20 +34,17 @@ def run_cells(section):
 
 
 @pytest.fixture
-def judged(tmp_path, monkeypatch):
+def judged(tmp_path, monkeypatch, shown):
     """Run a section's cells; what they judged of its claims."""
     monkeypatch.setenv("MLI_ROOT", str(copy_project(tmp_path / "root")))
-    displayed = []
-    monkeypatch.setattr(
-        tables, "show_table", lambda frame, *_, metadata=None, **__: displayed.append((frame, metadata))
-    )
 
     def run(section):
         monkeypatch.setenv("MLI_SECTION", section)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # means over nothing
             run_cells(section)
-        return {claim["id"]: claim for _, said in displayed if said for claim in said["mli"]["claims"]}
+        marks = [metadata[settings.FIGURE_MARK] for _, metadata in shown if settings.FIGURE_MARK in metadata]
+        return {claim["id"]: claim for mark in marks for claim in mark.get("claims", ())}
 
     return run
 
@@ -62,8 +61,8 @@ def test_where_nothing_fits(section, judged, monkeypatch):
 def test_where_few_fit(section, judged, monkeypatch):
     whole = training.summarize
 
-    def only_some(model, start, end, training_set, seconds):
-        summary = whole(model, start, end, training_set, seconds)
+    def only_some(*run):
+        summary = whole(*run)
         return {**summary, "status": "unfitted" if summary["output_bias"] is None else "fitted"}
 
     monkeypatch.setattr(training, "summarize", only_some)

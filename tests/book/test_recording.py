@@ -1,0 +1,117 @@
+"""`make record SECTION=`: one section's part of a record is replaced, and everything else stays."""
+
+import json
+
+import pytest
+import yaml
+from conftest import caption, notebook, small_book
+
+from mli_utils.book import command, jobs, record, runner
+from mli_utils.claims import statements
+from mli_utils.core.config import MLIError
+from mli_utils.runs import record as tables
+from mli_utils.runs.record import DamagedRecord
+
+PAGE = """
+import mli_utils as mli, pandas as pd
+from matplotlib import pyplot as plt
+runs = mli.train(mli.grid(depth=2, width=4, n_train=20, epochs=1, seed=range(seeds)))
+figure, axes = plt.subplots()
+axes.plot([0, seeds])
+mli.show(figure, "NAME-figure", pd.DataFrame({"x": [0, seeds]}), runs)
+mli.judge({"NAME-claim": seeds})
+"""
+
+
+def claim(name, section):
+    words = dict(source="ours", statement="Something.", quantity="a count", predicate="above 1", over="exact")
+    return {"id": f"{name}-claim", "section": section, "figure": f"{name}-figure", **words}
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of two sections that share their first run, with a figure of each in the README."""
+    names = {"first": "01_first", "second": "02_second"}
+    texts = {
+        section: notebook(PAGE.replace("NAME", name), caption(f"{name}-figure"), seeds=1 + i)
+        for i, (name, section) in enumerate(names.items())
+    }
+    root = small_book(tmp_path / "book", **texts)
+    (root / statements.FILE).write_text(yaml.safe_dump([claim(*item) for item in names.items()]))
+    (root / "README.md").write_text("".join(f"![](results/smoke/figures/{name}-figure.png)\n" for name in names))
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    monkeypatch.setenv("MLI_MODE", "reproduce")
+    monkeypatch.setenv("MLI_DEVICE", "cpu")
+    return root
+
+
+def reproduce(root, section="", **seeds):
+    """Run the pages of a section with these parameters."""
+    given = {name: {"seeds": number} for name, number in seeds.items()}
+    (root / "profiles" / "smoke.yml").write_text(
+        yaml.safe_dump({f"0{1 + (n == 'second')}_{n}": given[n] for n in given})
+    )
+    runner.run(jobs.plan("smoke", section))
+
+
+def kept(root):
+    """Of the record: whose runs it has by seed, claims by id, seconds by page, and the bytes of its figures."""
+    folder = root / "results" / "smoke"
+    found = tables.Record(folder, strict=True)
+    runs = {
+        row["key.config.seed"]: row["sections"] for name, row in found.entries().items() if name.startswith("runs/")
+    }
+    claims = {entry["id"]: entry["value"] for entry in found.json("claims.json")}
+    pages = {name: about["parameters"] for name, about in found.json("about.json").items()}
+    return runs, claims, pages, {path.stem: path.read_bytes() for path in (folder / "figures").glob("*.png")}
+
+
+FIRST, SECOND, BOTH = ["01_first"], ["02_second"], ["01_first", "02_second"]
+
+
+def test_other_sections_keep_their_rows_claims_and_figures(book):
+    reproduce(book)
+    record.write(jobs.plan("smoke"))
+    runs, claims, pages, figures = kept(book)
+    assert runs == {0: BOTH, 1: SECOND} and pages == {"01_first": {}, "02_second": {}}
+    assert claims == {"first-claim": 1, "second-claim": 2} and figures.keys() == {"first-figure", "second-figure"}
+    bodies = {
+        name: tables.Record(book / "results" / "smoke").get(name)
+        for name in tables.Record(book / "results" / "smoke").entries()
+    }
+
+    reproduce(book, first=3, second=4)  # both pages are others now; one goes into the record
+    assert command.main(["record", "--profile", "smoke", "--section", "1"]) == 0
+    runs, claims, pages, others = kept(book)
+    assert runs == {0: BOTH, 1: BOTH, 2: FIRST}
+    assert claims == {"first-claim": 3, "second-claim": 2}
+    assert pages == {"01_first": {"seeds": 3}, "02_second": {}}
+    assert others["second-figure"] == figures["second-figure"] and others["first-figure"] != figures["first-figure"]
+    again = tables.Record(book / "results" / "smoke")
+    assert all(again.get(name) == body for name, body in bodies.items())
+
+    reproduce(book, "1", first=1, second=4)  # what no page uses any more goes
+    record.write(jobs.plan("smoke", "1"))
+    assert kept(book)[0] == {0: BOTH, 1: SECOND}
+
+    file = book / "results" / "smoke" / "runs.parquet"  # a damaged record is not continued, but made anew
+    good = file.read_bytes()
+    file.write_bytes(good[:-1])
+    with pytest.raises(DamagedRecord, match="runs.parquet is damaged; 'git checkout"):
+        record.write(jobs.plan("smoke", "1"))
+    assert file.read_bytes() == good[:-1]
+    reproduce(book, first=1, second=4)
+    record.write(jobs.plan("smoke"))
+    assert kept(book)[:2] == ({0: BOTH, 1: SECOND, 2: SECOND, 3: SECOND}, {"first-claim": 1, "second-claim": 4})
+
+
+def test_a_record_may_begin_with_one_section(book):
+    reproduce(book)
+    record.write(jobs.plan("smoke", "2"))
+    runs, claims, pages, figures = kept(book)
+    assert runs == {0: SECOND, 1: SECOND} and list(pages) == SECOND and list(figures) == ["second-figure"]
+    assert claims == {"first-claim": None, "second-claim": 2}
+    with pytest.raises(MLIError, match="no page of 01_first under profile smoke; 'make reproduce PROFILE=smoke' makes"):
+        (book / "book" / "notebooks" / "01_first.ipynb").unlink()
+        record.write(jobs.plan("smoke"))
+    assert json.loads((book / "results" / "smoke" / "about.json").read_text()).keys() == set(SECOND)
