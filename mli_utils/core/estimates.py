@@ -238,7 +238,8 @@ def _resamples(n: int, kind: str) -> np.ndarray:
 
 def _partial(values: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Correlation of ranks less their fit on `held`, of many resamples: (resamples, n, 2) and (resamples, n, k)."""
-    ranks = stats.rankdata(values, axis=1)
+    rows = np.ascontiguousarray(values.mT)  # ranks along memory take a third of the time
+    ranks = np.ascontiguousarray(stats.rankdata(rows, axis=-1).mT)
     normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a resample may lack a value
     left = ranks - held @ np.linalg.solve(normal, held.mT @ ranks)
     sums = left.mT @ left

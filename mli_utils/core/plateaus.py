@@ -110,6 +110,13 @@ def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].where(frame.status == "fitted") for name in measured})
 
 
+def stays_from(steps, good) -> float:
+    """The first of `steps` from which `good` holds to the end; NaN where it does not hold at the end."""
+    bad = np.flatnonzero(~np.asarray(good))
+    after = bad[-1] + 1 if len(bad) else 0
+    return float(np.asarray(steps)[after]) if after < len(steps) else float("nan")
+
+
 def learned_at(history: pd.DataFrame) -> pd.Series:
     """The first optimizer step from which each class's training error stays under 50 %; NaN where it never does.
 
@@ -121,12 +128,9 @@ def learned_at(history: pd.DataFrame) -> pd.Series:
     -------
     Series by class number
     """
-    columns = [name for name in history if name.startswith("class_error_")]
-    first = {}
-    for column in columns:
-        bad = np.flatnonzero(~(history[column].to_numpy() < 0.5))
-        after = bad[-1] + 1 if len(bad) else 0
-        first[int(column.removeprefix("class_error_"))] = (
-            float(history["step"].iloc[after]) if after < len(history) else float("nan")
-        )
+    of_classes = history.filter(like="class_error_")
+    first = {
+        int(name.removeprefix("class_error_")): stays_from(history["step"], of_classes[name] < 0.5)
+        for name in of_classes
+    }
     return pd.Series(first, name="learned_at")

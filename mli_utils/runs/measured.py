@@ -19,7 +19,7 @@ from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, progress, run_key, together
+from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, fields_of, progress, run_key, together
 
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
@@ -166,11 +166,11 @@ def interpolate(
         schedules(path)
     todo = list(itertools.product(runs, named.items()))
     bodies = measure([_curve(run, path, points, start, statistics) for run, (_, path) in todo], "curve")
-    frames = [
-        curve_frame(run, body, points, by_class, start=start, statistics=statistics, path=name)
+    parts = [
+        (fields_of(run, start=start, statistics=statistics, path=name), curve_of(run, body, points, by_class))
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
     ]
-    return together(frames, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
+    return together(parts, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
 
 
 def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> Measurement:
@@ -189,8 +189,8 @@ def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callabl
     return curve(model, first(model, ends=ends), ends[1], points, path, images, statistics)
 
 
-def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False, **columns) -> pd.DataFrame:
-    """Kept losses and counts as tidy rows: the run's fields and `columns`, then α, loss and error."""
+def curve_of(run: Run, body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
+    """Columns of a curve, from kept losses and counts: α, loss and error, a row a point or a point and class."""
     loss = np.array(body["loss"], float)
     finite = np.isfinite(loss)
     wrong = np.array(body["wrong"])
@@ -203,7 +203,7 @@ def curve_frame(run: Run, body: dict, points: np.ndarray, by_class: bool = False
         values["class_error"] = (wrong / run.summary["class_counts"] * broken).ravel()
         values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
         values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
-    return pd.DataFrame({**asdict(run.config), "status": run.summary["status"], **columns, **values})
+    return values
 
 
 def _names(paths) -> list:
@@ -224,26 +224,21 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
     InputError
         A run without output bias.
     """
-    frames = []
+    parts = []
     for i, run in enumerate(runs):
         if run.summary["output_bias"] is None:
             raise InputError(f"{run.config} has no output bias; allowed here: bias 'output' or 'all'")
         bias = np.array(run.summary["output_bias"])
         learned = learned_at(run.history).sort_index()
-        frames.append(
-            pd.DataFrame(
-                {
-                    **asdict(run.config),
-                    "run": i,
-                    "label": learned.index,
-                    "learned_at": learned.to_numpy(),
-                    "place": learned.rank().to_numpy(),
-                    "output_bias": bias,
-                    "centred_bias": bias - bias.mean(),
-                }
-            )
-        )
-    return together(frames, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
+        columns = {
+            "label": learned.index.to_numpy(),
+            "learned_at": learned.to_numpy(),
+            "place": learned.rank().to_numpy(),
+            "output_bias": bias,
+            "centred_bias": bias - bias.mean(),
+        }
+        parts.append((asdict(run.config) | {"run": i}, columns))
+    return together(parts, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
 
 
 def order_correlations(classes: pd.DataFrame) -> pd.Series:

@@ -58,10 +58,9 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """What was logged through training: `step`, `loss`, `error`, `class_error_0`, …; a row a logged step."""
-        kept = dict(self.body["history"])
-        of_classes = np.array(kept.pop("class_error"), float)
-        by_class = {f"class_error_{label}": errors for label, errors in enumerate(of_classes.T)}
-        return pd.DataFrame({**kept, **by_class}).astype(float).astype({"step": int})
+        kept = {name: np.array(values, float) for name, values in self.body["history"].items()}
+        by_class = {f"class_error_{label}": errors for label, errors in enumerate(kept.pop("class_error").T)}
+        return pd.DataFrame({**kept, "step": kept["step"].astype(int), **by_class})
 
     @cached_property
     def summary(self) -> dict:
@@ -124,7 +123,7 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
     Raises
     ------
     InputError
-        Something else than `RunConfig`s.
+        One of them is no `RunConfig`.
     NotInRecord
         A run is missing while the book is rendered from the record.
     """
@@ -142,12 +141,23 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
     return [Run(config, bodies[config], store) for config in configs]
 
 
-def together(frames: Iterable[pd.DataFrame], *columns: str) -> pd.DataFrame:
-    """Frames of runs, one below the other; of none, an empty one with the runs' fields, `status` and these columns."""
-    frames = list(frames)
-    if frames:
-        return pd.concat(frames, ignore_index=True)
-    return pd.DataFrame(columns=[*FIELDS, "status", *columns])
+def fields_of(run: Run, **more) -> dict:
+    """What every row about a run begins with: the fields of its config, `status`, and more."""
+    return {**asdict(run.config), "status": run.summary["status"], **more}
+
+
+def together(parts: Iterable[tuple[dict, dict[str, np.ndarray]]], *columns: str) -> pd.DataFrame:
+    """A tidy frame of many parts, each what its rows share (`fields_of`), and arrays of equal length by column.
+
+    Of no part, an empty one with the runs' fields, `status` and these columns. A frame a part would take ten times as
+    long.
+    """
+    shared, arrays = zip(*list(parts) or [((), ())], strict=True)
+    if not shared[0]:
+        return pd.DataFrame(columns=[*FIELDS, "status", *columns])
+    lengths = [len(next(iter(part.values()))) for part in arrays]
+    frame = pd.DataFrame(list(shared)).loc[np.repeat(np.arange(len(shared)), lengths)].reset_index(drop=True)
+    return frame.assign(**{name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from mli_utils.core.config import DATASETS, FIELDS, InputError
+from mli_utils.core.config import DATASETS, InputError
 from mli_utils.core.data import ImageSet
 from mli_utils.core.estimates import mean_and_interval
 from mli_utils.core.evaluation import plain_float32, statistics_of
@@ -28,7 +28,7 @@ from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import Measurement, measure
-from mli_utils.runs.trained import Run, counts, table, together
+from mli_utils.runs.trained import Run, counts, fields_of, table, together
 
 COLUMNS = ("path", "alpha", "image", "label", "predicted", "probability")
 SHOWN = 10  # images of `picture_figure`
@@ -67,9 +67,11 @@ def predict_images(
     points = alpha_grid(alphas)
     todo = list(product(runs, paths))
     bodies = measure([_predictions(run, path, points, images) for run, path in todo], "path")
-    frames = [_frame(run, path, points, body) for (run, path), body in zip(todo, bodies, strict=True)]
+    parts = [
+        (fields_of(run, path=path), _columns(points, body)) for (run, path), body in zip(todo, bodies, strict=True)
+    ]
     pixels = np.array(bodies[0]["pixels"]) / 255 if bodies else np.empty((0, 1, 1, 3))
-    return together(frames, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    return together(parts, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
 def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> Measurement:
@@ -104,21 +106,18 @@ def _compute(model, ends, images: ImageSet, path: str, points: np.ndarray, numbe
     }
 
 
-def _frame(run: Run, path: str, points: np.ndarray, body: dict) -> pd.DataFrame:
-    """Kept predictions as tidy rows."""
+def _columns(points: np.ndarray, body: dict) -> dict[str, np.ndarray]:
+    """Columns of kept predictions, a row a point and image."""
     classes = np.array(body["classes"])
     predicted = classes[np.array(body["predicted"])]
     count = predicted.shape[1]
-    frame = table([run])[[*FIELDS, "status"]]
-    frame = frame.loc[frame.index.repeat(predicted.size)].reset_index(drop=True)
-    return frame.assign(
-        path=path,
-        alpha=np.repeat(points, count),
-        image=np.tile(np.arange(count), len(points)),
-        label=np.tile(classes[np.array(body["labels"])], len(points)),
-        predicted=predicted.ravel(),
-        probability=np.array(body["probability"], float).ravel(),
-    )
+    return {
+        "alpha": np.repeat(points, count),
+        "image": np.tile(np.arange(count), len(points)),
+        "label": np.tile(classes[np.array(body["labels"])], len(points)),
+        "predicted": predicted.ravel(),
+        "probability": np.array(body["probability"], float).ravel(),
+    }
 
 
 def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:

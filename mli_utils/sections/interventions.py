@@ -25,8 +25,8 @@ from mli_utils.core.plateaus import apart, crossing, only_fitted, plateau, thres
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import colours, style
-from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, interpolate, measure
-from mli_utils.runs.trained import Run, counts, table, together
+from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, interpolate, measure
+from mli_utils.runs.trained import Run, counts, fields_of, table, together
 
 USUAL = "as usual"  # the way to train that the others are compared with
 KINDS = {  # of `biased_curves`, by their names in tables and figures
@@ -125,13 +125,13 @@ def biased_curves(
             _from_the_end if predicted else _along_the_line, points=points, biases=list(given.values()), kind=kind
         )
         wanted.append(Measurement(run, "interventions", key, "curves under other biases", compute, "interventions"))
-    frames = []
+    parts = []
     for run, given, body in zip(runs, biases, measure(wanted, "run"), strict=True):
         for i, name in enumerate(given):
             of_bias = {"loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
             share = np.array(body["as_largest"][i], float)
-            frames.append(curve_frame(run, of_bias, points, path=name).assign(as_largest=share))
-    return together(frames, "path", *ALONG_CURVES, "as_largest")
+            parts.append((fields_of(run, path=name), {**curve_of(run, of_bias, points), "as_largest": share}))
+    return together(parts, "path", *ALONG_CURVES, "as_largest")
 
 
 @torch.no_grad()

@@ -17,14 +17,14 @@ from mli_utils.core.estimates import mean_and_interval, rank_correlation, rank_c
 from mli_utils.core.evaluation import evaluate, plain_float32
 from mli_utils.core.parameters import device_of, mix, parameter_groups
 from mli_utils.core.paths import alpha_grid, schedules
-from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau
+from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import LABELS, colours, in_order, style
 from mli_utils.runs import settings
 from mli_utils.runs.files import write_atomically
-from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, measure
-from mli_utils.runs.trained import Run, table, together
+from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
+from mli_utils.runs.trained import Run, fields_of, table, together
 
 COLUMNS = {
     "model": "kind of network: fcn, fully connected; vit, a small vision transformer",
@@ -58,18 +58,18 @@ HELD = ("depth", "init_scale")  # in partial correlations
 
 def steps_to_fit(run: Run) -> float:
     """The first logged step from which the training error stays at most 1 %; NaN where it never does."""
-    stays = (run.history.error <= FITTED_ERROR)[::-1].cummin()
-    return float(run.history.step[stays].min())
+    return stays_from(run.history["step"], run.history["error"] <= FITTED_ERROR)
 
 
 def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
     """Curves on the linear and the homogeneous path as `mli.interpolate` has them, kept without the classes."""
     points = alpha_grid(alphas)
-    frames = []
+    parts = []
     for path in ("linear", "homogeneous"):
         bodies = _measure(runs, "lines", {"schedules": schedules(path)}, points, partial(_totals, path=path))
-        frames += [curve_frame(run, body, points, path=path) for run, body in zip(runs, bodies, strict=True)]
-    return together(frames, "path", *ALONG_CURVES)
+        of_path = zip(runs, bodies, strict=True)
+        parts += [(fields_of(run, path=path), curve_of(run, body, points)) for run, body in of_path]
+    return together(parts, "path", *ALONG_CURVES)
 
 
 def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -138,12 +138,15 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
     `mli.interpolate`'s with `path` `layer 1`, …, and `layer`.
     """
     points = alpha_grid(alphas)
-    frames = [
-        curve_frame(run, {"loss": loss, "wrong": np.array(wrong)[:, None]}, points, path=f"layer {layer}", layer=layer)
+    parts = [
+        (
+            fields_of(run, path=f"layer {layer}", layer=layer),
+            curve_of(run, {"loss": loss, "wrong": np.array(wrong)[:, None]}, points),
+        )
         for run, body in zip(runs, _measure(runs, "layers", {}, points, _layers), strict=True)
         for layer, loss, wrong in zip(body["layer"], body["loss"], body["wrong"], strict=True)
     ]
-    return together(frames, "path", "layer", *ALONG_CURVES)
+    return together(parts, "path", "layer", *ALONG_CURVES)
 
 
 def layer_lengths(layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:

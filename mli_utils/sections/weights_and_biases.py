@@ -23,8 +23,8 @@ from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
-from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_frame, measure
-from mli_utils.runs.trained import Run, counts, together
+from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
+from mli_utils.runs.trained import Run, counts, fields_of, together
 
 PREDICTIONS = ("closed form", "gain", "gain and shift")
 NETWORK = ["depth", "init_scale", "seed"]  # what tells the networks of section 03 apart
@@ -54,12 +54,12 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
         if run.config.normalization != "none":
             raise InputError(f"no square for {run.config}: its normalization is neither; allowed: networks without")
     points = alpha_grid(alphas)
-    frames = []
-    for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals):
-        frame = curve_frame(run, body, np.repeat(points, len(points)))
-        frame["alpha_bias"] = np.tile(points, len(points))
-        frames.append(frame.rename(columns={"alpha": "alpha_weights"}))
-    return together(frames, "alpha_weights", "alpha_bias", "loss", "error")
+    of_weights, of_bias = np.repeat(points, len(points)), np.tile(points, len(points))
+    parts = [
+        (fields_of(run), {**curve_of(run, body, of_weights), "alpha_bias": of_bias})
+        for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals)
+    ]
+    return together(parts, "alpha", "loss", "error", "alpha_bias").rename(columns={"alpha": "alpha_weights"})
 
 
 def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
@@ -88,16 +88,17 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
         if (run.config.model, run.config.normalization, run.config.bias) != ("fcn", "none", "output"):
             raise InputError(f"no closed form for {run.config}; allowed: fcn with bias 'output', no norm")
     points = alpha_grid(alphas)
-    frames = []
+    parts = []
     for run, body in _each(runs, "predictions", points, "the predicted curve", _predictions):
         gains = {name: np.array(body["gain"], float) for name in PREDICTIONS}
         gains["closed form"] = points**run.config.depth
         for name in PREDICTIONS:
             kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
-            frame = curve_frame(run, kept, points, start="zero" if name == "closed form" else "own", path=name)
-            alignment = np.nan if name == "closed form" else np.array(body["alignment"], float)
-            frames.append(frame.assign(gain=gains[name], alignment=alignment))
-    return together(frames, "start", "path", *ALONG_CURVES, "gain", "alignment")
+            closed = name == "closed form"
+            alignment = np.full(len(points), np.nan) if closed else np.array(body["alignment"], float)
+            columns = {**curve_of(run, kept, points), "gain": gains[name], "alignment": alignment}
+            parts.append((fields_of(run, start="zero" if closed else "own", path=name), columns))
+    return together(parts, "start", "path", *ALONG_CURVES, "gain", "alignment")
 
 
 def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
