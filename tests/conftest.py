@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from filelock import FileLock
 
 import mli_utils
 
@@ -120,9 +121,16 @@ def small_book(root: Path, **sections: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory):
-    """A project that has been reproduced under smoke, and what that said."""
-    root = copy_project(tmp_path_factory.mktemp("project") / "root")
-    done = mli(root, "reproduce", "--profile", "smoke", "--jobs", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root, done.stdout
+def reproduced(tmp_path_factory, worker_id):
+    """A project that has been reproduced under smoke, and what that said; once for all processes that test."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "project"
+    root, said = folder / "root", folder / "said"
+    with FileLock(folder.with_suffix(".lock")):
+        if not said.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            copy_project(root)
+            done = mli(root, "reproduce", "--profile", "smoke", "--jobs", "2")
+            assert done.returncode == 0, done.stdout + done.stderr
+            said.write_text(done.stdout, encoding="utf-8")
+    return root, said.read_text(encoding="utf-8")

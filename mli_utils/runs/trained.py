@@ -152,12 +152,12 @@ def together(parts: Iterable[tuple[dict, dict[str, np.ndarray]]], *columns: str)
     Of no part, an empty one with the runs' fields, `status` and these columns. A frame a part would take ten times as
     long.
     """
-    shared, arrays = zip(*list(parts) or [((), ())], strict=True)
-    if not shared[0]:
+    parts = list(parts)
+    if not parts:
         return pd.DataFrame(columns=[*FIELDS, "status", *columns])
-    lengths = [len(next(iter(part.values()))) for part in arrays]
-    frame = pd.DataFrame(list(shared)).loc[np.repeat(np.arange(len(shared)), lengths)].reset_index(drop=True)
-    return frame.assign(**{name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
+    rows = np.repeat(np.arange(len(parts)), [len(next(iter(own.values()))) for _, own in parts])
+    frame = pd.DataFrame([shared for shared, _ in parts]).loc[rows].reset_index(drop=True)
+    return frame.assign(**{name: np.concatenate([own[name] for _, own in parts]) for name in parts[0][1]})
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:

@@ -59,15 +59,14 @@ def test_after_an_edit_only_new_runs_train(reproduced, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
     given = yaml.safe_load((root / "profiles" / "smoke.yml").read_text(encoding="utf-8"))["01_introduction"]
     source = root / "notebooks" / "01_introduction.ipynb"
-    notebook = json.loads(source.read_text(encoding="utf-8"))
-    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
+    notebook = nbformat.read(source, as_version=4)
+    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     edited = {**given, "seeds": given["seeds"] + 1}
-    _, networks = jobs._known_parameters(nbformat.from_dict(notebook))
+    _, networks = jobs._known_parameters(notebook)
     apart = {name: value for name, value in edited.items() if name not in networks}
     fields = {name: value for name, value in edited.items() if name in networks}
-    cell["source"] += ["\n", *(f"{name} = {value!r}\n" for name, value in apart.items())]
-    cell["source"] += [f"networks |= {fields!r}\n"] if fields else []
-    source.write_text(json.dumps(notebook))
+    cell.source += "".join(f"\n{name} = {value!r}" for name, value in apart.items()) + f"\nnetworks |= {fields!r}"
+    nbformat.write(notebook, source)
     in_lab(root, "01_introduction", MLI_STORE=str(store))
     after = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
     new = [json.loads(path.read_text(encoding="utf-8"))["key"]["config"] for path in after.keys() - before.keys()]
