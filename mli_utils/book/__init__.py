@@ -1,1 +1,1 @@
-"""Runs notebooks, renders the site, keeps the record; the command line."""
+"""The notebook runner, the site, the record and the command line."""

@@ -16,7 +16,7 @@ from mli_utils.runs import settings
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
+    """An argument parser whose errors are one sentence."""
 
     def error(self, message):
         raise InputError(f"{message}; 'python -m mli_utils --help' shows what is allowed")
@@ -48,7 +48,7 @@ def make_book(asked: argparse.Namespace) -> None:
     settings.project()
     os.environ["MLI_MODE"] = asked.command
     if settings.asked_device() == "cuda":
-        settings.device()  # a missing GPU is said before anything runs
+        settings.device()  # reports a missing GPU before anything runs
     profile = asked.profile or settings.asked_profile()
     if not profile:
         profile = record.best_record() if asked.command == "book" else settings.profile()
@@ -69,7 +69,7 @@ def make_book(asked: argparse.Namespace) -> None:
 
 
 def _rendered(section: str) -> str:
-    """Render the book, and say where it is."""
+    """Render the book; return a line with its path."""
     first = site.render()
     lacking = sources.lacking()
     if not lacking:
@@ -79,7 +79,7 @@ def _rendered(section: str) -> str:
 
 
 def _check_cluster() -> None:
-    """Say what is wrong with the cluster before anything runs."""
+    """Connect to the cluster, so that it fails before anything runs."""
     from mli_utils.runs import parallel
 
     with parallel.workers():
@@ -103,7 +103,7 @@ def make_data(asked: argparse.Namespace) -> None:
 
 
 def show_lab(asked: argparse.Namespace) -> None:
-    """Become JupyterLab on this checkout's notebooks, with this checkout's package, whatever else is installed."""
+    """Replace this process by JupyterLab with this checkout's notebooks and package."""
     notebooks = settings.project() / "notebooks"
     os.environ |= {"PYTHONPATH": settings.python_path(), "MLI_ROOT": str(settings.root())}
     sys.stdout.flush()
@@ -126,29 +126,29 @@ def serve(asked: argparse.Namespace) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends as Ctrl-C does, with an exit status of its own."""
+    """SIGTERM, handled like Ctrl-C, but with exit status 143."""
 
 
 def _have_home() -> None:
-    """Give a user who has no home, or none to write into, one among what is built: libraries keep caches there."""
+    """Set HOME to `build/home` if the user has no writable home, since libraries cache there."""
     home = Path(os.path.expanduser("~"))
     if not (home.is_absolute() and os.access(home, os.W_OK)):
         home = settings.root() / "build" / "home"
         home.mkdir(parents=True, exist_ok=True)
         os.environ["HOME"] = str(home)
     if not any(os.environ.get(name) for name in ("LOGNAME", "USER")):
-        os.environ["LOGNAME"] = str(os.getuid())  # libraries ask for a name
+        os.environ["LOGNAME"] = str(os.getuid())  # libraries need a user name
 
 
 def _terminate(number, frame):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # further ones would interrupt the exit
     raise Terminated
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status: 0, 1 for a failure, 2 for input that is not allowed.
+    """Run one command; return its exit status.
 
-    130 and 143 where it was ended by Ctrl-C or SIGTERM.
+    0: success, 1: failure, 2: invalid input, 130: Ctrl-C, 143: SIGTERM.
     """
     commands = {
         "reproduce": make_book,
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
         "serve": serve,
     }
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a terminal cannot show costs a question mark
+        if hasattr(stream, "reconfigure"):  # prints `?` for characters that the terminal lacks
             stream.reconfigure(errors="replace")
     before = signal.signal(signal.SIGTERM, _terminate)
     try:

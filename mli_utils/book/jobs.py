@@ -1,4 +1,4 @@
-"""Which notebooks are to run, with which parameters, and whether they must: everything is checked before any runs."""
+"""Plan the notebooks to run: check parameters and find unchanged pages before anything runs."""
 
 import ast
 import hashlib
@@ -19,17 +19,17 @@ KINDS = {
     bool: "true or false",
     dict: "a mapping",
 }
-NETWORKS = "networks"  # the parameter that holds the fields of the networks of a page
-UNKNOWN = object()  # the default of a parameter that only its notebook can work out
-OPTIONAL = ("n_train",)  # None: all of it; of a depth pages need the number
-PLAIN = (abs, dict, float, int, len, list, max, min, range, round, sorted, sum, tuple)  # in expressions of defaults
+NETWORKS = "networks"  # parameter with the `RunConfig` fields of a page's networks
+UNKNOWN = object()  # default that only the notebook can compute
+OPTIONAL = ("n_train",)  # None: all images
+PLAIN = (abs, dict, float, int, len, list, max, min, range, round, sorted, sum, tuple)  # allowed in defaults
 
 
 @dataclass(frozen=True)
 class Job:
     """A notebook to run: its name without suffix, the profile, and the parameters that differ from its defaults.
 
-    `networks` has the defaults of the parameters that its cell keeps together as `networks = dict(…)`.
+    `networks` has the defaults in the notebook's `networks = dict(…)`.
     """
 
     name: str
@@ -43,19 +43,20 @@ class Job:
 
     @property
     def page(self) -> Path:
-        """Where the executed notebook goes, for the book to render."""
+        """Path of the executed notebook, which the book renders."""
         return sources.page(self.name)
 
     def injected(self) -> dict:
-        """What papermill puts into the notebook: each changed parameter, those of networks within their dict."""
+        """Return the changed parameters for papermill, those of `networks` inside their dict."""
         apart = {name: value for name, value in self.parameters.items() if name not in self.networks}
         changed = {name: value for name, value in self.parameters.items() if name in self.networks}
         return {**apart, **({NETWORKS: {**self.networks, **changed}} if changed else {})}
 
     def fingerprint(self) -> str:
-        """The hash of all that a page depends on; the ledger depends on every claim, and on what pages measured.
+        """Hash the page's dependencies: notebook, code, parameters, claims and environment.
 
-        Of the package a page depends on what computes and draws, on its own section's module and on `book.pages`.
+        The code is `core`, `runs`, `figures`, `claims`, the section's module and `book.pages`. The ledger depends on
+        all claims and measurements.
         """
         package = Path(__file__).parent.parent
         code = [path for folder in ("core", "runs", "figures", "claims") for path in (package / folder).glob("*.py")]
@@ -73,24 +74,24 @@ class Job:
         return hashed.hexdigest()
 
     def is_done(self) -> bool:
-        """Whether the page and its figures are what a run left, and nothing that they depend on has changed."""
+        """Return whether page and figures are intact and their dependencies unchanged."""
         made = sources.intact(self.name)
         return bool(made) and made["fingerprint"] == self.fingerprint()
 
 
 def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[Job]:
-    """The notebooks to run, checked: profile, section, parameter names and values.
+    """Plan the notebooks to run; check profile, section, claims, parameter names and values.
 
     Parameters
     ----------
-    profile : the name of a file in `profiles/`
-    section : the number or name of one notebook, which runs with the ledger of claims; empty: all of them
-    changes : `name=value` parameters put on top of the profile's, the value as in YAML
+    profile : name of a file in `profiles/`
+    section : number or name of one notebook, which runs with the ledger of claims; empty: all notebooks
+    changes : parameters `name=value` that override the profile's, values in YAML
 
     Raises
     ------
     InputError
-        Anything unknown or of the wrong kind, claims too, with what is known. Nothing has been written then.
+        A name is unknown or a value has the wrong type; the message lists the known ones. Nothing is written.
     """
     root = settings.project()
     settings.check()
@@ -134,12 +135,12 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
 
 
 def named(section: str) -> str:
-    """The name of a section that is asked for by its number or name.
+    """Return the name of a section given by number or name.
 
     Raises
     ------
     InputError
-        There is no such section.
+        The section is unknown.
     """
     names = sources.sections()
     numbers = {name.split("_")[0]: name for name in names}
@@ -157,7 +158,7 @@ def _change(text: str) -> tuple[str, object]:
 
 
 def _parsed(cell: str) -> ast.Module:
-    """A cell as Python; IPython's commands in it are read as IPython reads them."""
+    """Parse a cell as Python, with IPython's commands if it has any."""
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
         return compile(cell, "cell", "exec", flags)
@@ -171,7 +172,7 @@ def _parsed(cell: str) -> ast.Module:
 
 
 def _check_syntax(section: str, notebook) -> None:
-    """Raise where a cell is no Python, nor IPython's commands within Python."""
+    """Raise InputError if a cell is neither Python nor IPython."""
     for number, cell in enumerate(notebook.cells, 1):
         try:
             _parsed(cell.source if cell.cell_type == "code" else "")
@@ -183,9 +184,9 @@ def _check_syntax(section: str, notebook) -> None:
 
 
 def _known_parameters(notebook) -> tuple[dict[str, object], dict[str, object]]:
-    """The defaults of a notebook's parameters, by name, and those among them that `networks = dict(…)` holds.
+    """Return the defaults of a notebook's parameters by name, and those that `networks = dict(…)` holds.
 
-    `UNKNOWN` where a default is no plain expression.
+    A default that is no plain expression is `UNKNOWN`.
     """
     cell = next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
     known: dict[str, object] = {}
@@ -200,15 +201,15 @@ def _known_parameters(notebook) -> tuple[dict[str, object], dict[str, object]]:
 
 
 def _listed(value):
-    """A range or a tuple as a list."""
+    """Convert a range or a tuple to a list."""
     return list(value) if isinstance(value, (range, tuple)) else value
 
 
 def _default(text: str, known: Mapping) -> object:
-    """The value of a default: a literal, or an expression of literals, the parameters before it and `PLAIN`."""
+    """Evaluate a default, an expression of literals, earlier parameters and `PLAIN`; otherwise return `UNKNOWN`."""
     names = {function.__name__: function for function in PLAIN}
     try:
-        value = eval(text, {"__builtins__": names}, dict(known))  # the notebook's own words, run by its kernel anyway
+        value = eval(text, {"__builtins__": names}, dict(known))  # safe: the kernel runs this code anyway
     except Exception:
         return UNKNOWN
     value = _listed(value)
@@ -216,15 +217,15 @@ def _default(text: str, known: Mapping) -> object:
 
 
 def _fitting(said: str, name: str, value, default, limits: Mapping):
-    """`value` as a parameter of the default's kind, within the limits that its notebook sets.
+    """Convert `value` to the default's type; check it against the notebook's limits.
 
-    One value is a list of one where a list is wanted, a whole number is a number, and 1e3 a whole number.
+    A scalar becomes a list if the default is one. Integers pass as floats, and whole floats, such as 1e3, as integers.
 
     Parameters
     ----------
-    said : where the parameter is and its name, for messages
-    limits : `least`, of a number (1 of a whole one, above 0 of any other); `among`, the values that a list may hold;
-        `needs`, those that it must; from the notebook's metadata, under `limits`
+    said : place and name of the parameter, for messages
+    limits : `limits` in the notebook's metadata: `least`, the smallest number (default: 1 for integers, above 0 for
+        floats); `among`, the allowed items of a list; `needs`, its required items
     """
     if default is UNKNOWN or default is None or (value is None and name in OPTIONAL):
         return value
@@ -255,10 +256,9 @@ def _fitting(said: str, name: str, value, default, limits: Mapping):
 
 
 def _check_fields(name: str, parameters: dict) -> None:
-    """Raise where a page's parameters make a `RunConfig` that is not allowed.
+    """Raise InputError if a page's parameters make an invalid `RunConfig`.
 
-    A parameter named like a field is its value, a list of such its values one after the other; a dict is a set of
-    fields that the page changes together.
+    A parameter named like a field sets that field; a list sets its values in turn. A dict sets several fields together.
     """
     parameters = {name: value for name, value in parameters.items() if value is not UNKNOWN}
     single = {field: parameters[field] for field in FIELDS if field in parameters}

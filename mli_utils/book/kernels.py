@@ -1,11 +1,10 @@
-"""The kernels that notebooks run in: this interpreter and this package, without private configuration.
+"""Kernels for notebooks: this interpreter and this package, without the user's configuration.
 
-A notebook behaves in them as it does in JupyterLab. What a user has set up for other work, a matplotlibrc, IPython's
-startup files or a kernel of the same name, does not get into the book.
+Notebooks behave as in JupyterLab, except that the user's matplotlibrc, IPython startup files and installed kernels are
+ignored.
 
-Thirteen kernels would load torch, pandas and seaborn thirteen times, half a minute of the profile `small` on two cores.
-On Linux one process loads them, and kernels are plain forks of it: from the fork on they do what `python -m
-ipykernel_launcher` does.
+On Linux one process imports torch, pandas and seaborn, and kernels are forked from it. Thirteen separate imports would
+take half a minute of the profile `small` on two cores. A fork continues as `python -m ipykernel_launcher`.
 """
 
 import contextlib
@@ -28,18 +27,18 @@ from traitlets import default
 
 from mli_utils.runs import settings
 
-# What would bring a user's own code or look into a kernel, or take the place of its figures. An empty value is none.
+# Variables that would bring a user's code or settings into a kernel. Empty values disable them.
 PRIVATE = ("PLOTLY_RENDERER", "PYTHONSTARTUP", "PYTHONWARNINGS", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
 SECTIONS = (settings.PACKAGE / "mli_utils" / "sections").glob("[a-z]*.py")
 LOADED = ("ipykernel.kernelapp", "matplotlib.pyplot", *(f"mli_utils.sections.{path.stem}" for path in SECTIONS))
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What kernels and other programs that make the book have in their environment, on top of this process's.
+    """Return the environment variables that kernels and Jupyter Book get on top of this process's.
 
     Parameters
     ----------
-    folder : of this run, for configuration that is empty
+    folder : temporary folder for empty configuration files
     """
     folder.mkdir(parents=True, exist_ok=True)
     empty = folder / "matplotlibrc"
@@ -49,21 +48,21 @@ def environment(folder: Path) -> dict[str, str]:
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
         "MATPLOTLIBRC": str(empty),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as ipykernel has it where nothing is set
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger, which nobody attaches
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # ipykernel's default
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # silences a warning of the debugger
         "PYTHONPATH": settings.python_path(),
         "PYTHONUTF8": "1",
     }
 
 
 def manager(added: dict[str, str], loader: "Loader | None" = None) -> type[AsyncKernelManager]:
-    """The class of managers whose kernels have `added` in their environment, whatever kernels are installed.
+    """Return a kernel manager class that ignores installed kernels and adds `added` to the environment.
 
     Parameters
     ----------
-    loader : what kernels are forked from; None: each is started by itself
+    loader : process to fork kernels from; None starts each kernel separately
     """
-    literal = {name: value.replace("$", "$$") for name, value in added.items()}  # Jupyter fills in ${NAME}
+    literal = {name: value.replace("$", "$$") for name, value in added.items()}  # Jupyter expands ${NAME}
     kernel = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python", env=literal)
 
     class OnlyThis(KernelSpecManager):
@@ -90,11 +89,11 @@ def manager(added: dict[str, str], loader: "Loader | None" = None) -> type[Async
 
 
 class Loader:
-    """A process that has loaded what notebooks import, for kernels to be forked from. It ends with its context.
+    """A process with the notebooks' imports loaded, from which kernels are forked. It ends with its context.
 
     Parameters
     ----------
-    environment : of the process and its forks while they load, on top of this process's
+    environment : variables added to this process's environment
     """
 
     def __init__(self, environment: dict[str, str]):
@@ -116,11 +115,11 @@ class Loader:
 
     def __exit__(self, *raised: object) -> None:
         self.answers.close()
-        self.socket.close()  # it ends then
+        self.socket.close()  # ends the process
         self.process.wait()
 
     def fork(self, command: list[str], environment: dict[str, str], folder: str) -> "Fork":
-        """Fork a kernel, once everything is loaded.
+        """Fork a kernel; wait until the imports are loaded.
 
         Raises
         ------
@@ -132,17 +131,17 @@ class Loader:
             try:
                 self.socket.sendall(json.dumps(wanted).encode() + b"\n")
                 return Fork(int(self.answers.readline()))
-            except (OSError, ValueError):  # the latter: no answer
+            except (OSError, ValueError):  # ValueError: no answer
                 raise RuntimeError("the process that kernels are forked from has died") from None
 
 
 class Fork(psutil.Process):
-    """A forked kernel, with what Jupyter's provisioner wants of a `subprocess.Popen`."""
+    """A forked kernel, with the attributes of `subprocess.Popen` that Jupyter's provisioner uses."""
 
     stdin = stdout = stderr = None
 
     def poll(self) -> int | None:
-        """None while it runs; what it ended with is not known to this process."""
+        """Return None while the kernel runs, then −1, since its exit status is unknown here."""
         try:
             return None if self.is_running() and self.status() != psutil.STATUS_ZOMBIE else -1
         except psutil.NoSuchProcess:
@@ -153,12 +152,12 @@ class Fork(psutil.Process):
 
 
 def serve(number: int) -> None:
-    """Load what notebooks import; fork a kernel for each request that comes through a socket, and answer its number."""
+    """Load the notebooks' imports; fork a kernel for each request on the socket and answer with its process id."""
     with socket.socket(fileno=number) as connection, connection.makefile("rb") as requests:
         for module in LOADED:
             __import__(module)
         gc.collect()
-        gc.freeze()  # so that what is shared stays shared
+        gc.freeze()  # keeps memory shared with the forks
         for request in requests:
             if not (pid := os.fork()):
                 for end in (requests, connection):
@@ -166,14 +165,14 @@ def serve(number: int) -> None:
                 _be_kernel(**json.loads(request))
                 return
             connection.sendall(b"%d\n" % pid)
-            with contextlib.suppress(ChildProcessError):  # there are none
-                while os.waitpid(-1, os.WNOHANG)[0]:  # those that have ended
+            with contextlib.suppress(ChildProcessError):  # no children
+                while os.waitpid(-1, os.WNOHANG)[0]:  # reap ended kernels
                     continue
 
 
 def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str) -> None:
-    """Go on as `python -m ipykernel_launcher` with these arguments does."""
-    os.setsid()  # a signal to the kernel's group reaches what it started
+    """Continue as `python -m ipykernel_launcher` with these arguments."""
+    os.setsid()  # a signal to the kernel's group reaches its children
     gc.unfreeze()
     os.environ.clear()
     os.environ.update({**environment, "JPY_PARENT_PID": str(os.getppid())})
@@ -185,7 +184,7 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str) -
 
 
 def kill_all() -> None:
-    """End every process that this one has started at once; what a kernel was running raises."""
+    """Kill all child processes; calls that wait for a kernel raise."""
     for process in psutil.Process().children(recursive=True):
         try:
             process.kill()

@@ -1,4 +1,4 @@
-"""Executed notebooks become pages, and pages are made from data: the status of every page, how to cite."""
+"""Turn executed notebooks into pages; write the generated pages (status, citation)."""
 
 import json
 import re
@@ -12,28 +12,28 @@ from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import write_atomically
 from mli_utils.runs.store import Store
 
-MADE = "made"  # the folder of `book/` for pages made from data, ignored by git
+MADE = "made"  # folder in `book/` of generated pages, ignored by git
 # A `{glue:figure}` directive: its fence, the figure's name, options, caption.
 FIGURE = re.compile(r"^(:{3,}|`{3,})\{glue:figure\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 SHORTEST_ALT = 40  # characters
 
 
 class NotebookFailed(MLIError):
-    """A notebook did not run to its end, or cannot be a page; the message names the section and the cell."""
+    """A notebook failed or cannot become a page; the message names the section and the cell."""
 
 
 def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
-    """Make an executed notebook a page: figures where the prose names them, parameters folded, no noise.
+    """Turn an executed notebook into a page: move figures to the prose, fold parameters, drop stderr.
 
-    A line under the page's beginning says what made it. `about` goes into the page's metadata, with the names of its
-    figures and what it measured of its claims.
+    A line of provenance follows the first Markdown cell. `about`, the names of figures and the measured claims go into
+    the page's metadata.
 
     Raises
     ------
     NotebookFailed
-        A cell that shows an error; a figure without a caption, without alt text, or named but not shown.
+        A cell shows an error, or a figure lacks a caption or alt text, or is named but not shown.
     """
-    figures: dict[str, str] = {}  # what stands below each
+    figures: dict[str, str] = {}  # text below each figure
     claimed: list[dict] = []
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -76,7 +76,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
 
 
 def _check_figure(section: str, figure: re.Match, shown: Mapping) -> str:
-    """The name of the figure that a directive is about; NotebookFailed where something about it lacks."""
+    """Return the name of a directive's figure; raise NotebookFailed if the directive is incomplete."""
     name, options, caption = figure[2], figure[3], figure[4]
     alt = re.search(r"^:alt: *(.*)$", options, re.M)
     for fault, said in (
@@ -96,7 +96,7 @@ def _with_below(figure: re.Match, below: Mapping[str, str]) -> str:
 
 
 def _prompt(cell: nbformat.NotebookNode) -> str:
-    """What a folded cell holds."""
+    """Return the label of a folded cell."""
     if "parameters" in cell.metadata.tags:
         return "Parameters, as the notebook has them"
     if "injected-parameters" in cell.metadata.tags:
@@ -108,7 +108,7 @@ def _prompt(cell: nbformat.NotebookNode) -> str:
 
 
 def origin(about: dict) -> str:
-    """One line of Markdown: the profile of a page, and when, where and by which code its numbers were computed."""
+    """Return a page's provenance as one line of Markdown: profile, networks, dates, devices and code."""
     store = Store.default(about["profile"], about["mode"])
     entries = [entry for entry in about["used"] if entry.startswith("runs/")]
     made = [body["provenance"] for entry in entries or about["used"] if (body := store.read(entry))] or [about]
@@ -122,12 +122,12 @@ def origin(about: dict) -> str:
 
 
 def write() -> None:
-    """Write the pages of `book/made` that the table of contents names; those that would be the same are left alone.
+    """Write the pages of `book/made` in the table of contents; leave unchanged files alone.
 
     Raises
     ------
     InputError
-        A page of that folder that nothing makes.
+        A page of `book/made` is unknown.
     """
     makers = {"status": status, "citation": citation}
     for entry in sources.files():
@@ -142,7 +142,7 @@ def write() -> None:
 
 
 def status() -> str:
-    """When, how long, where and from which record every page was made, and with which parameters, in MyST Markdown."""
+    """Return the status page in MyST Markdown: date, duration, machine, record and parameters of every page."""
     pages = {name: about for name in sources.sections() if (about := sources.about(name))}
     profile = ", ".join(sorted({about["profile"] for about in pages.values()}))
     record = sources.recorded(profile)
@@ -185,7 +185,7 @@ def status() -> str:
 
 
 def citation() -> str:
-    """How to cite the book and the paper, from `CITATION.cff` and `book/references.bib`, in MyST Markdown."""
+    """Return the citation page in MyST Markdown, from `CITATION.cff` and `book/references.bib`."""
     cff = sources.read_yaml("CITATION.cff")
     authors = " and ".join(f"{{{author['name']}}}" for author in cff["authors"])
     fields = {
@@ -217,7 +217,7 @@ def _seconds(number: float) -> str:
 
 
 def _short(value) -> str:
-    """A parameter in one line."""
+    """Format a parameter on one line."""
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_short(item)}" for key, item in value.items())
     return str(value)

@@ -1,4 +1,4 @@
-"""What a profile's pages were made from becomes its committed record."""
+"""Write the committed record of a profile: the data behind its pages."""
 
 import json
 import os
@@ -16,17 +16,17 @@ from mli_utils.runs import settings
 from mli_utils.runs.files import on_disk
 from mli_utils.runs.store import Store
 
-RECORDS = ("paper", "medium", "small")  # the best first
-LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # of what a page says of itself
+RECORDS = ("paper", "medium", "small")  # best first
+LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # fields of `about` that the record omits
 
 
 def best_record() -> str:
-    """The profile of the fullest record that has every section: paper, medium or small.
+    """Return the best profile whose record has every section: paper, medium or small.
 
     Raises
     ------
     MLIError
-        None of them has.
+        No record has every section.
     """
     wanted = sources.sections()
     lacking = {}
@@ -43,14 +43,14 @@ def best_record() -> str:
 
 
 def write(jobs: Sequence[Job]) -> Path:
-    """Write what pages of a profile were made from, and what they claim, into its record; return its folder.
+    """Write the stored results and claims of a profile's pages into its record; return the record's folder.
 
-    Of other sections the record keeps what it has. The figures that the README shows go with it, and the benchmarks
-    beside it where this machine has run all that are there.
+    Other sections keep their recorded results. The README's figures are recorded too, and so are this machine's
+    benchmarks if none of the recorded ones is missing.
 
     Parameters
     ----------
-    jobs : those of some sections under one profile
+    jobs : sections to record, all under one profile
 
     Raises
     ------
@@ -102,7 +102,7 @@ def write(jobs: Sequence[Job]) -> Path:
 
 
 def _page(job: Job) -> dict:
-    """What the page of a job says of itself, where it is what the job would make."""
+    """Return `about` of a job's page; raise MLIError if the page is missing, has other parameters or was changed."""
     made = sources.about(job.name)
     how = f"'make reproduce PROFILE={job.profile}' makes it"
     if made.get("profile") != job.profile or made["parameters"] != job.parameters:
@@ -121,7 +121,7 @@ def _json(value) -> bytes:
 
 
 def record_benchmarks() -> None:
-    """Put what `make bench` measured in place of the benchmarks on record, unless it lacks some that are there."""
+    """Replace the recorded benchmarks by those of `make bench`, unless some are missing."""
     own, recorded = settings.bench_file(), settings.bench_record()
     measured, there = ({row["name"] for row in _rows(path)} for path in (own, recorded))
     if measured and measured >= there:

@@ -1,7 +1,7 @@
-"""The strict runner: notebooks through papermill into pages.
+"""Run notebooks with papermill and put their pages into the book.
 
-A notebook is run again when its source, its parameters, the profile, its claims, the package or the locked versions
-have changed. A page is replaced only by one that ran to its end without an error.
+A notebook runs again if its source, parameters, profile or claims, the package or the locked versions have changed.
+Only a run without errors replaces a page.
 """
 
 import importlib
@@ -28,25 +28,25 @@ from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import digest, locked, on_disk, remove_leftovers, write_atomically
 from mli_utils.runs.store import Store
 
-START_TIMEOUT = 300  # seconds that a kernel has to answer, on a busy machine
+START_TIMEOUT = 300  # seconds; kernels start slowly on a busy machine
 
 
 def run(jobs: Sequence[Job], workers: int | None = None) -> None:
-    """Run what has changed, at most `workers` notebooks at a time; the others still run when one fails.
+    """Run changed notebooks, at most `workers` at a time; a failure does not stop the others.
 
-    None: two on a CPU with as many cores, since a notebook uses one for much of its time; one on a GPU.
+    Default `workers`: 2 on a CPU with two cores or more, since a notebook mostly uses one; 1 on a GPU.
 
-    The ledger of claims reads the other pages, so it runs after them, and not where one has failed.
+    The ledger of claims reads the other pages, so it runs last, and only if none has failed.
 
     Raises
     ------
     MLIError
-        After all have run, for those that failed, with the exit status of the first.
+        Some notebooks failed; raised after all have run, with the exit status of the first failure.
     """
     if workers is not None and not 1 <= workers <= 64:
         raise InputError(f"JOBS={workers} is not allowed; allowed: from 1 to 64")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # papermill's and Jupyter's own; what matters of them comes as an error
+        warnings.simplefilter("ignore")  # from papermill and Jupyter, whose real problems are errors
         _run_changed([job for job in jobs if job.name != sources.LEDGER], workers)
         _run_changed([job for job in jobs if job.name == sources.LEDGER], workers)
 
@@ -60,7 +60,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     if not todo:
         return
     known = sources.recorded(todo[0].profile)
-    todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # the longest first
+    todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # longest first
     place = settings.device()
     device = provenance.device_name(place)
     failed = []
@@ -86,7 +86,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
 
 @contextmanager
 def _loader(workers: int) -> Iterator[kernels.Loader | None]:
-    """Yield what kernels are forked from, where that is safe."""
+    """Yield the process to fork kernels from; None if forking is unsafe."""
     if sys.platform != "linux":
         yield None
         return
@@ -98,22 +98,22 @@ def _loader(workers: int) -> Iterator[kernels.Loader | None]:
 
 
 def _threads(workers: int) -> dict[str, str]:
-    """The environment by which as many notebooks share the processor's cores."""
+    """Return environment variables that split the CPU cores among `workers` notebooks."""
     return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} if workers > 1 else {}
 
 
 def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | None = None) -> float | None:
-    """Run one notebook and put its page and figures into the book; return how many seconds it took.
+    """Run one notebook and put its page and figures into the book; return the duration in seconds.
 
-    None: another process made the page meanwhile. `device` (its name) is told by the page. The page appears after its
-    figures, whole, and only where the notebook ran to its end. Its kernel is forked from `loader`, if there is one.
+    Return None if another process made the page meanwhile. The page is written after its figures, atomically, and only
+    if the notebook succeeded. It names `device`. The kernel is forked from `loader` if given.
 
     Raises
     ------
     NotebookFailed
         The notebook raised, or its kernel died.
-    InputError, DataError, DiskError and others of `MLIError`
-        What the notebook raised, where its message is for the user.
+    InputError, DataError, DiskError and other `MLIError`
+        The notebook raised it, and its message is for the user.
     """
     page_lock, work = settings.lock_file(job.name), settings.build_dir(job.profile)
     with locked(page_lock), on_disk("write into", work):
@@ -139,18 +139,18 @@ def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | No
                 **stamp,
             }
             publish(notebook, job.name, about)
-            with locked(settings.lock_file("pages")):  # so that two sections never take one name at once
+            with locked(settings.lock_file("pages")):  # two sections must not take one name at once
                 _put_in_book(job, notebook, folder / "figures")
     return seconds
 
 
 def _put_in_book(job: Job, notebook: nbformat.NotebookNode, figures: Path) -> None:
-    """Put a page and its figures into the book, and remove those figures that only its last version had.
+    """Move a page and its figures into the book; delete figures that only its previous version had.
 
     Raises
     ------
     NotebookFailed
-        A figure or a file has a name that belongs to another section. Nothing has been moved then.
+        Another section has a figure or file of this name. Nothing is moved.
     """
     made, owners, target = notebook.metadata["mli"], sources.owners(job.name), sources.figures_folder()
     for name in (*made["figures"], *made["files"]):
@@ -169,12 +169,12 @@ def _put_in_book(job: Job, notebook: nbformat.NotebookNode, figures: Path) -> No
 
 
 def _folder(job: Job) -> Path:
-    """Where a notebook runs, until its page is whole."""
+    """Return the temporary folder in which a notebook runs."""
     return settings.build_dir(job.profile) / f".running-{job.name}"
 
 
 def _remove_leftovers(job: Job) -> None:
-    """Remove what a process left that was killed between its page and its end."""
+    """Delete leftovers of a process that was killed after it wrote the page."""
     if _folder(job).exists():
         with locked(settings.lock_file(job.name)):
             shutil.rmtree(_folder(job), ignore_errors=True)
@@ -193,7 +193,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 
 def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader | None) -> nbformat.NotebookNode:
-    """A notebook's executed copy; its figures and the list of what it used are in `folder` then."""
+    """Execute a notebook; write its figures and the list of used store entries into `folder`."""
     import papermill
     from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import DeadKernelError
@@ -211,7 +211,7 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
     }
     try:
         return papermill.execute_notebook(
-            sources.read_notebook(job.name),  # by its path papermill would fill in braces
+            sources.read_notebook(job.name),  # given a path, papermill would fill in its braces
             None,
             parameters=job.injected(),
             progress_bar=False,
@@ -225,7 +225,7 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
         )
     except papermill.PapermillExecutionError as error:
         raise _failure(job, error) from None
-    except (DeadKernelError, RuntimeError) as error:  # the latter where it dies before it answers
+    except (DeadKernelError, RuntimeError) as error:  # RuntimeError: died before it answered
         if isinstance(error, RuntimeError) and "ernel" not in str(error):
             raise
         raise NotebookFailed(
@@ -237,7 +237,7 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
 
 
 def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
-    """The seconds that training each of these runs took, whenever that was."""
+    """Yield the training time of each run among the store entries, seconds."""
     store = Store.default(profile, "reproduce")
     for entry in entries:
         if entry.startswith("runs/") and (body := store.read(entry)):
@@ -245,8 +245,8 @@ def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
 
 
 def _failure(job: Job, error) -> MLIError:
-    """What a notebook's exception means to the user: a sentence if it is one, otherwise the cell and the traceback."""
-    importlib.import_module("mli_utils.runs.trained")  # all that a notebook may raise is known then
+    """Convert a notebook's exception: keep the message of an `MLIError`, else show the cell and the traceback."""
+    importlib.import_module("mli_utils.runs.trained")  # defines every `MLIError` that a notebook may raise
     kind = next((kind for kind in _kinds(MLIError) if kind.__name__ == error.ename), None)
     if kind:
         return (InputError if kind.exit_status == InputError.exit_status else NotebookFailed)(
@@ -256,14 +256,14 @@ def _failure(job: Job, error) -> MLIError:
 
 
 def _kinds(of: type) -> Iterator[type]:
-    """A class and all that are derived from it."""
+    """Yield a class and all its subclasses."""
     yield of
     for kind in of.__subclasses__():
         yield from _kinds(kind)
 
 
 def kept(profile: str) -> str:
-    """What an interrupted reproduction has left, in words."""
+    """Count the finished runs, half-trained runs and pages of a profile, in words."""
     store, pages = settings.store_dir(profile), [sources.about(name) for name in sources.sections()]
     counts = {
         "finished runs": len(list(store.glob("runs/*.json"))),
@@ -274,13 +274,13 @@ def kept(profile: str) -> str:
 
 
 class _Progress:
-    """What a notebook's progress bars write, passed on to this terminal; elsewhere a line now and then."""
+    """Pass a notebook's progress bars on to the terminal; elsewhere print a line every 10 s."""
 
     def __init__(self, name: str, alone: bool):
         self.name, self.live, self.last = name, alone and sys.stderr.isatty(), math.inf
 
     def write(self, text: str) -> None:
-        self.last = min(self.last, time.monotonic())  # a line's time begins with the first
+        self.last = min(self.last, time.monotonic())  # the 10 s begin at the first write
         if self.live:
             sys.stderr.write(text)
         elif time.monotonic() - self.last > 10 and (state := text.replace("\r", "\n").strip().split("\n")[-1]):

@@ -1,4 +1,4 @@
-"""Pages become a site that asks no other host for anything, and one file for paper."""
+"""Render the pages as a site that loads nothing from other hosts, and as a PDF."""
 
 import json
 import os
@@ -26,30 +26,29 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no `py
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PRINTING = 300  # seconds, at most
 
-# Attributes by which an element makes a browser fetch something; an `a` and a `form` wait for a reader.
+# Attributes that make a browser fetch; elements in `WAITING` fetch only when a reader acts.
 FETCHING = ("src", "href", "xlink:href", "srcset", "imagesrcset", "data", "poster", "background", "manifest")
 WAITING = ("a", "area", "form")
 RELATIONS = {"canonical", "alternate", "author", "license", "next", "prev", "search", "index", "help"}  # not fetched
 ADDRESS = re.compile(r"""(?:https?:|wss?:)?//[^\s"'`<>()\\,]+""", re.I)
 IN_STYLE = re.compile(r"""(?:@import\s+|url\(\s*)["']?\s*((?:https?:)?//[^"')\s]+)""", re.I)
-IN_SCRIPT = re.compile(r"(?:https?|wss?)://[\w.-]+[^\s\"'`<>()\\]*")  # a page's own script names none, whatever for
+IN_SCRIPT = re.compile(r"(?:https?|wss?)://[\w.-]+[^\s\"'`<>()\\]*")  # a page's own scripts should name no host
 
 
 class BookFailed(MLIError):
-    """Jupyter Book did not render the book without warnings."""
+    """The book was not rendered, or only with warnings."""
 
 
 def render() -> Path:
-    """Render the book, strictly; return its first page. Nothing is done where the site is what its sources give.
+    """Render the book unless the site is up to date; return its first page.
 
-    Where sections have no page yet, the others are rendered by themselves, as a preview that begins with the first of
-    them: not strictly, since they refer to what is not there.
+    Warnings are errors. If sections have no page yet, the others are rendered as a preview with warnings allowed, since
+    links to missing pages break.
 
     Raises
     ------
     BookFailed
-        No page at all, a warning of Sphinx (a broken reference, equation or link), or a page that would make a browser
-        ask another host.
+        No page exists, Sphinx warns (a broken reference, equation or link), or a page loads from another host.
     """
     with locked(settings.lock_file("site")):
         site = settings.root() / "_build" / "html"
@@ -67,7 +66,7 @@ def render() -> Path:
 
 
 def _inputs() -> str:
-    """The hash of all that a site is made from: content decides what is rendered again, and no clock."""
+    """Hash the content of the site's sources; file times do not count."""
     root, here = settings.root(), Path(__file__).parent
     found = sorted(path for path in (root / "book").rglob("*") if path.is_file())
     parts = [canonical(provenance.installed()), *sources.lacking()]
@@ -77,25 +76,25 @@ def _inputs() -> str:
 
 
 def _note(key: str, site: Path) -> str:
-    """What is kept of a site that was made: the hashes of its sources and of its files."""
+    """Return the hashes of a site's sources and files as JSON."""
     files = {str(path.relative_to(site)): digest(path.read_bytes()) for path in site.rglob("*") if path.is_file()}
     return json.dumps({"sources": key, "site": digest(canonical(files))})
 
 
 @contextmanager
 def build(builder: str) -> Iterator[Path]:
-    """Build the site afresh in a folder that goes on exit, and yield it.
+    """Build the site from scratch in a temporary folder; yield the folder.
 
-    Sphinx would go by the times of files to see which pages have changed, and those of copies and archives lie.
+    Sphinx detects changed pages by file times, which copies and archives do not preserve.
 
     Parameters
     ----------
-    builder : `html`: a page a section, warnings are errors where no section is missing; `singlehtml`: all in one
+    builder : `html`: one page per section, warnings are errors unless a section is missing; `singlehtml`: one page
     """
     root = settings.root()
     lacking = sources.lacking()
     (root / "build").mkdir(exist_ok=True)
-    for left in (root / "build").glob("book-*"):  # what was killed left it
+    for left in (root / "build").glob("book-*"):  # leftovers of killed builds
         shutil.rmtree(left, ignore_errors=True)
     with on_disk("write into", root / "build"), tempfile.TemporaryDirectory(dir=root / "build", prefix="book-") as name:
         stage = Path(name)
@@ -118,13 +117,13 @@ def build(builder: str) -> Iterator[Path]:
 
 
 def check_pages() -> None:
-    """Raise BookFailed where a section of the table of contents has no page yet."""
+    """Raise BookFailed if a section has no page yet."""
     if lacking := sources.lacking():
         raise BookFailed(f"the book is not rendered: no page yet for {', '.join(lacking)}; 'make reproduce' makes them")
 
 
 def _preview(toc: Path) -> str:
-    """Write a table of contents of the pages that are there; return its path."""
+    """Write a table of contents of the existing pages; return its path."""
     lacking = {f"notebooks/{name}" for name in sources.lacking()}
     there = [entry for entry in sources.files()[1:] if entry not in lacking]
     first = next((entry for entry in there if entry.startswith("notebooks/")), None)
@@ -136,12 +135,12 @@ def _preview(toc: Path) -> str:
 
 
 def _lay_out(folder: Path) -> None:
-    """Put the scripts that pages load into `folder`, which Sphinx copies into the site: of MathJax 2 of 24 MB.
+    """Copy Plotly and the 2 of MathJax's 24 MB that pages load into `folder`, which Sphinx copies into the site.
 
     Raises
     ------
     InputError
-        MathJax is not installed in a way that tells its files.
+        MathJax's package is not installed, or does not list its files.
     """
     try:
         files = metadata.files("sphinx-mathjax-offline")
@@ -155,13 +154,12 @@ def _lay_out(folder: Path) -> None:
             inside = Path(*file.parts[file.parts.index("mathjax") + 1 :])
             wanted[folder / "_static/mathjax" / inside] = Path(str(file.locate()))
     for target, source in wanted.items():
-        if not target.exists() or target.read_bytes() != source.read_bytes():  # that of another version, say
+        if not target.exists() or target.read_bytes() != source.read_bytes():  # absent or outdated
             write_atomically(target, source.read_bytes())
 
 
 def _trim(site: Path) -> None:
-    """Take out of a site what none of its pages uses: source maps, pages of an earlier table of contents; and the
-    outputs in the notebooks for download, which the pages show."""
+    """Delete source maps and pages outside the table of contents; drop outputs from the notebooks for download."""
     kept = {f"{entry}.html" for entry in sources.files()} | {"genindex.html", "search.html", "index.html"}
     for path in site.rglob("*.html"):
         if str(path.relative_to(site)) not in kept and "_static" not in path.parts:
@@ -174,7 +172,7 @@ def _trim(site: Path) -> None:
 
 
 def _put_in_place(fresh: Path, site: Path) -> None:
-    """Move a whole site to where readers look for it; the one before is there until then."""
+    """Replace the site by a complete new one, in two renames."""
     going = site.with_name("html.going")
     shutil.rmtree(going, ignore_errors=True)
     site.parent.mkdir(exist_ok=True)
@@ -185,7 +183,7 @@ def _put_in_place(fresh: Path, site: Path) -> None:
 
 
 def other_hosts(site: Path) -> list[str]:
-    """Every page and style sheet that would make a browser ask another host, and that host, in words."""
+    """List the pages and style sheets that load from another host, one sentence per page and host."""
     found = []
     for path in sorted(site.rglob("*")):
         name = path.relative_to(site).as_posix()
@@ -201,7 +199,7 @@ def other_hosts(site: Path) -> list[str]:
 
 
 def _asked(page: str) -> list[str]:
-    """The addresses on other hosts that a page makes a browser fetch."""
+    """List the addresses on other hosts that a page makes a browser fetch."""
     asked = []
     for element in BeautifulSoup(page, "html.parser", multi_valued_attributes=None).find_all(True):
         asked += IN_STYLE.findall(element.get("style", "")) + _fetched(element)
@@ -219,7 +217,7 @@ def _asked(page: str) -> list[str]:
 
 
 def _fetched(element: Tag) -> list[str]:
-    """The addresses on other hosts in the attributes of an element that is fetched with its page."""
+    """List the addresses on other hosts that an element's attributes load with the page."""
     relations = set(element.get("rel", "").lower().split())
     if element.name in WAITING or (element.name == "link" and relations and relations <= RELATIONS):
         return []
@@ -231,14 +229,14 @@ def _fetched(element: Tag) -> list[str]:
 
 
 def pdf() -> Path:
-    """Print the rendered pages into `_build/book.pdf`, and return where it is.
+    """Print the pages to `_build/book.pdf` with Chromium; return its path.
 
     Raises
     ------
     InputError
-        No Chromium.
+        Chromium is not installed.
     BookFailed
-        Pages that have not been made yet, or a Chromium that does not print.
+        A page is missing, or Chromium fails.
     """
     program = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not program:

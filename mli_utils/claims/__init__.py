@@ -1,1 +1,1 @@
-"""What the book claims, what was found, the ledger."""
+"""The book's claims, their verdicts and the ledger."""

@@ -15,9 +15,9 @@ from mli_utils.core.words import span
 from mli_utils.figures.style import PALETTE, style
 from mli_utils.runs import settings
 
-NUMBERS = ("value", "low", "high", "left_out")  # columns of the ledger
-EDGE = 1.5  # of the margins that are drawn
-LOOKS = {  # of a verdict: marker, colour, badge
+NUMBERS = ("value", "low", "high", "left_out")  # float columns of the ledger
+EDGE = 1.5  # largest margin drawn
+LOOKS = {  # verdict: marker, colour, badge
     "holds": ("o", PALETTE[0], "success"),
     "fails": ("X", PALETTE[1], "danger"),
     "undecided": ("D", PALETTE[2], "warning"),
@@ -26,11 +26,11 @@ LOOKS = {  # of a verdict: marker, colour, badge
 
 
 def ledger() -> pd.DataFrame:
-    """Every claim of the book with what the pages of the current profile measured.
+    """Return every claim of the book with its measurement under the current profile.
 
     Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `figure`, `value`, `low`, `high`,
-    `n`, `left_out`, `verdict`, `at 0.05` and `at 0.2` (verdicts at other tolerances, empty where the claim does
-    not depend on one), and `sentence`: where the verdict is not `holds`, what was asked and what was found.
+    `n`, `left_out`, `verdict`, `at 0.05` and `at 0.2` (verdicts at other tolerances, empty if the claim depends on
+    none), and `sentence` (predicate and measured value; empty if the claim holds).
     """
     found, rows = measured(settings.profile()), []
     for claim in load():
@@ -42,7 +42,7 @@ def ledger() -> pd.DataFrame:
 
 
 def _sentence(claim: Claim, row: Mapping) -> str:
-    """What was asked and what was found, and the claim's remark; empty where the claim holds."""
+    """Describe predicate and measured value of a claim, with its remark; empty if the claim holds."""
     asked = f"Asked: {claim.quantity}, {claim.predicate}"
     if row["verdict"] == "holds":
         return ""
@@ -56,7 +56,7 @@ def _sentence(claim: Claim, row: Mapping) -> str:
 
 
 def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
-    """A row a section: how many claims it has, how many of each verdict, and how many of its runs were left out."""
+    """Count claims, verdicts and left-out runs, one row per section."""
     counts = pd.crosstab(ledger.section, ledger.verdict).reindex(columns=VERDICTS, fill_value=0)
     counts.columns = ["hold", "fail", "undecided", "not_run"]
     counts.insert(0, "claims", counts.sum(axis=1))
@@ -64,7 +64,7 @@ def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
-    """The numbers in the text of section 12."""
+    """Return the numbers in the text of section 12."""
     return {
         "claims": len(ledger),
         "score": score(ledger.verdict),
@@ -74,11 +74,11 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
 
 
 def margins(ledger: pd.DataFrame) -> pd.DataFrame:
-    """The ledger with `margin`, `margin_low`, `margin_high`: how far a value and its interval are on the right side.
+    """Add `margin`, `margin_low`, `margin_high`: signed distances of value and interval from the predicate's bound.
 
-    The margin of a number for "above X" is its distance from X over the larger of |X| and the |value| found: 0 on the
-    bound, 1 for any value where X = 0 and the claim is true. For "between X and Y" it is the distance from the nearer
-    bound over half the distance of the bounds.
+    Margins are positive where the claim is true. For "above X" and "below X" the distance is divided by the larger of
+    |X| and |value|, so X = 0 gives ±1. For "between X and Y" the distance from the nearer bound is divided by
+    (Y − X)/2.
     """
     rows = [_margins(Predicate.parse(row.predicate), row.value, row.low, row.high) for row in ledger.itertuples()]
     names = ["margin", "margin_low", "margin_high"]
@@ -98,14 +98,14 @@ def _margins(asked: Predicate, value: float, low: float, high: float) -> tuple[f
 
 
 def ledger_figure(ledger: pd.DataFrame) -> Figure:
-    """A line a claim: its margin and the interval of it, marked by verdict; right of zero the claim is true.
+    """Plot the margin of each claim with its interval, marked by verdict; right of zero the claim is true.
 
-    Margins beyond ±1.5 are cut off.
+    Margins are clipped to ±1.5.
 
     Raises
     ------
     InputError
-        A ledger without claims.
+        The ledger is empty.
     """
     if ledger.empty:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
@@ -131,8 +131,7 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
 
 
 def show_ledger(ledger: pd.DataFrame) -> None:
-    """Display the ledger as the book has it: a table a section with links to figures, and below it a sentence for
-    each claim that does not hold."""
+    """Display one table per section with links to figures, then a sentence for each claim that does not hold."""
     from IPython.display import Markdown, display
 
     for section, rows in ledger.groupby("section", sort=False):

@@ -1,4 +1,4 @@
-"""The ledger of claims: what pages measured of each, and how that agrees with the record."""
+"""The ledger of claims: measurements on the pages, compared with the record."""
 
 import json
 import math
@@ -13,9 +13,9 @@ from mli_utils.runs.files import write_atomically
 from mli_utils.runs.record import Record
 
 FILE = "claims.json"
-KEPT = ("value", "low", "high", "n", "verdict")  # of a claim, in the file
+KEPT = ("value", "low", "high", "n", "verdict")  # fields of a claim in `FILE`
 NOT_RUN: dict = {**dict.fromkeys(("value", "low", "high", "n", "left_out")), "verdict": "not run", "tolerances": {}}
-COUNTED = {  # how a score says that one, or several, have a verdict
+COUNTED = {  # verdict in a score: singular, plural
     "holds": ("holds", "hold"),
     "fails": ("fails", "fail"),
     "undecided": ("is undecided", "are undecided"),
@@ -24,9 +24,9 @@ COUNTED = {  # how a score says that one, or several, have a verdict
 
 
 def measured(profile: str) -> dict[str, dict]:
-    """The keys of `NOT_RUN` for every claim, by id, as `verdicts.judge` left them in the pages made under a profile.
+    """Return {claim id: measurement with the keys of `NOT_RUN`}, as `verdicts.judge` stored it in a profile's pages.
 
-    In a lab, the record answers for sections that have no such page.
+    In lab mode, sections without such a page are read from the record.
     """
     pages = {}
     for section in sources.sections():
@@ -39,9 +39,9 @@ def measured(profile: str) -> dict[str, dict]:
 
 
 def entries(profile: str, sections: Container[str] | None = None) -> list[dict]:
-    """`id`, `statement` and `KEPT` of every claim under a profile; of others than `sections` as the record has them.
+    """Return `id`, `statement` and `KEPT` of every claim; claims outside `sections` are read from the record.
 
-    None and `not run` where nothing has been measured.
+    Unmeasured claims have None as numbers and the verdict `not run`.
     """
     found, claims = measured(profile), load()
     if sections is not None:
@@ -51,24 +51,24 @@ def entries(profile: str, sections: Container[str] | None = None) -> list[dict]:
 
 
 def write(profile: str) -> list[dict]:
-    """Leave the `entries` of a profile in `build/<profile>/claims.json`; return them."""
+    """Write the `entries` of a profile to `build/<profile>/claims.json`; return them."""
     found = entries(profile)
     write_atomically(settings.build_dir(profile) / FILE, json_text(found).encode())
     return found
 
 
 def json_text(found: list[dict]) -> str:
-    """Entries as a file holds them, a line each."""
+    """Format entries as JSON, one per line."""
     return "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in found) + "\n]\n"
 
 
 def recorded(profile: str) -> dict[str, dict]:
-    """The `entries` of the committed record, by id."""
+    """Return the `entries` of the committed record, by id."""
     return {entry["id"]: entry for entry in Record(settings.record_dir(profile)).json(FILE) or []}
 
 
 def score(given: Iterable[str]) -> str:
-    """Verdicts counted in words: `21 of 25 claims hold, 2 fail, 2 are undecided`."""
+    """Count verdicts in words: `21 of 25 claims hold, 2 fail, 2 are undecided`."""
     count = Counter(given)
     total = count.total()
     of_all = {"holds": f" of {total} claim{'s' * (total != 1)}"}
@@ -80,8 +80,7 @@ def score(given: Iterable[str]) -> str:
 
 
 def agreement(found: dict, known: dict) -> str:
-    """`agrees` where the verdict is the record's and the value lies in the record's interval, or is the record's to
-    float rounding; otherwise by how much it does not."""
+    """Compare with the record: `agrees` for an equal verdict and a value in its interval, else the differences."""
     said = []
     if found["verdict"] != known["verdict"]:
         said.append(f"{found['verdict']}, not {known['verdict']}")
@@ -96,7 +95,7 @@ def agreement(found: dict, known: dict) -> str:
 
 
 def report(profile: str, found: list[dict]) -> str:
-    """Each claim's value and verdict beside the profile's record, a line each, and the score."""
+    """Tabulate each claim's value and verdict beside the record's, one per line; end with the score."""
     known = recorded(profile)
     rows = [["claim", "value", "verdict", *(["record", "", ""] if known else [])]]
     for entry in found:

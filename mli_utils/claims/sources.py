@@ -1,4 +1,4 @@
-"""The book's sources: its table of contents, notebooks and pages, the works it cites."""
+"""The book's sources: table of contents, notebooks, pages and references."""
 
 import json
 import re
@@ -11,15 +11,15 @@ from mli_utils.runs import settings
 from mli_utils.runs.files import digest
 from mli_utils.runs.record import Record
 
-LEDGER = "12_claims"  # the section that reads all others' pages
-SPEED = "13_speed"  # the section that reads what `make bench` left
+LEDGER = "12_claims"  # reads the pages of all other sections
+SPEED = "13_speed"  # reads the results of `make bench`
 TOC = "book/_toc.yml"
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML with the plain scalars of its version 1.2, and Python's `None`.
+    """YAML loader with the plain scalars of version 1.2, and Python's `None`; repeated keys are errors.
 
-    PyYAML follows version 1.1, where `1e-2` is text, `010` is 8, `1:30` is 90, `no` is false and a date is no text.
+    PyYAML follows version 1.1, where `1e-2` is text, `010` is 8, `1:30` is 90, `no` is false and dates are parsed.
     """
 
     yaml_implicit_resolvers = {}
@@ -43,12 +43,12 @@ Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.
 
 
 def parse_yaml(text: str):
-    """What YAML holds, as `Loader` reads it.
+    """Parse YAML with `Loader`.
 
     Raises
     ------
     ValueError
-        It is no YAML.
+        The text is no YAML.
     """
     try:
         return yaml.load(text, Loader)  # a SafeLoader
@@ -57,28 +57,28 @@ def parse_yaml(text: str):
 
 
 def read_yaml(name: str):
-    """What a YAML file holds, named from the project's top folder.
+    """Read a YAML file; `name` is its path from the project's root.
 
     Raises
     ------
     InputError
-        It is not there, or no YAML.
+        The file is missing or no YAML.
     """
     try:
         return parse_yaml((settings.root() / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{name} is not there; the book needs it") from None
-    except ValueError as error:  # also bytes that are no text
+    except ValueError as error:  # UnicodeDecodeError too
         raise InputError(f"{name} is no YAML: {error}") from error
 
 
 def read_notebook(section: str):
-    """The source of a section, as nbformat's newest version has it.
+    """Read a section's notebook, converted to version 4 of nbformat.
 
     Raises
     ------
     InputError
-        It is not there, or no notebook; the message names the file, and the line at which it ceases to be one.
+        The file is missing or no notebook; the message names the file and, if known, the line.
     """
     import nbformat
 
@@ -98,7 +98,7 @@ def read_notebook(section: str):
 
 
 def _why_not(text: str, error: Exception) -> str:
-    """Where a text ceases to be a notebook, in words."""
+    """Describe why a text is no notebook: a merge marker, the JSON or the schema."""
     marks = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"(<{7}|>{7}|={7})( |$)", line)]
     if marks:
         return f": line {marks[0]} is the mark of a merge that was not resolved"
@@ -110,12 +110,12 @@ def _why_not(text: str, error: Exception) -> str:
 
 
 def files() -> list[str]:
-    """Every page of the book without suffix, as its table of contents names it.
+    """List the pages in the table of contents, without suffix.
 
     Raises
     ------
     InputError
-        The table of contents is no mapping of Jupyter Book's kind.
+        The table of contents does not have Jupyter Book's format.
     """
     contents = read_yaml(TOC)
     if not isinstance(contents, dict) or not isinstance(contents.get("root"), str):
@@ -124,27 +124,27 @@ def files() -> list[str]:
 
 
 def sections() -> list[str]:
-    """The notebooks of the table of contents, in its order, without suffix."""
+    """List the notebooks in the table of contents, in order, without suffix."""
     return [Path(entry).name for entry in files() if entry.startswith("notebooks/")]
 
 
 def lacking() -> list[str]:
-    """The sections that have no page yet."""
+    """List the sections without a page."""
     return [section for section in sections() if not page(section).exists()]
 
 
 def source(section: str) -> Path:
-    """The notebook of a section."""
+    """Return the path of a section's notebook."""
     return settings.root() / "notebooks" / f"{section}.ipynb"
 
 
 def page(section: str) -> Path:
-    """Where a section's executed notebook goes, for the book to render."""
+    """Return the path of a section's page: the executed notebook, which the book renders."""
     return settings.root() / "book" / "notebooks" / f"{section}.ipynb"
 
 
 def about(section: str) -> dict:
-    """What the runner wrote into a section's page; empty where there is no page."""
+    """Return the metadata that the runner wrote into a section's page; empty without a page."""
     try:
         return json.loads(page(section).read_bytes())["metadata"]["mli"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -152,13 +152,13 @@ def about(section: str) -> dict:
 
 
 def seal(notebook: dict) -> str:
-    """The hash of a page's whole content, but for what `about` keeps of it under `seal`."""
+    """Hash a page's content except the stored `seal`."""
     about = {name: value for name, value in notebook["metadata"]["mli"].items() if name != "seal"}
     return digest(json.dumps({**notebook, "metadata": {**notebook["metadata"], "mli": about}}, sort_keys=True))
 
 
 def intact(section: str) -> dict:
-    """`about` of a page that is, with its files, what the runner left, byte for byte; empty of any other."""
+    """Return `about` if a page and its files are byte for byte as the runner wrote them, else an empty dict."""
     try:
         notebook = json.loads(page(section).read_bytes())
         made = notebook["metadata"]["mli"]
@@ -169,27 +169,27 @@ def intact(section: str) -> dict:
 
 
 def figures_folder() -> Path:
-    """Where the figures of all sections are, for the book to render."""
+    """Return the folder with the figures of all sections."""
     return settings.root() / "book" / "notebooks" / "figures"
 
 
 def recorded(profile: str) -> dict[str, dict]:
-    """What the record of a profile says of each section's page: its figures, seconds and what made it."""
+    """Return the recorded metadata of each section's page: figures, seconds and provenance."""
     return Record(settings.record_dir(profile)).json("about.json") or {}
 
 
 def figures(section: str) -> list[str]:
-    """The names of the figures in a section's notebook, as its prose has them."""
+    """List the figures that a section's prose names."""
     try:
         cells = json.loads(source(section).read_bytes())["cells"]
         texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
-    except (OSError, ValueError, KeyError, TypeError):  # `read_notebook` says what is wrong
+    except (OSError, ValueError, KeyError, TypeError):  # `read_notebook` reports the error
         return []
     return [name for text in texts for name in re.findall(r"^[:`]{3,}\{glue:figure\} *(\S+)", text, re.M)]
 
 
 def owners(but: str) -> dict[str, str]:
-    """The section that each figure and each file beside figures belongs to, by name; those of `but` are left out."""
+    """Map each figure and figure file to its section, except those of section `but`."""
     found = {}
     for section in sections():
         if section != but:
@@ -199,13 +199,13 @@ def owners(but: str) -> dict[str, str]:
 
 
 def citations() -> list[str]:
-    """The keys of the works in `book/references.bib`."""
+    """List the keys in `book/references.bib`."""
     works = (settings.root() / "book" / "references.bib").read_text(encoding="utf-8")
     return re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", works, re.M)
 
 
 def _entries(contents) -> list[str]:
-    """Every file of a table of contents, in order."""
+    """List the files in a table of contents, in order."""
     if isinstance(contents, list):
         return [entry for item in contents for entry in _entries(item)]
     own = [contents[key] for key in ("root", "file") if key in contents]

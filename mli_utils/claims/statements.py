@@ -1,4 +1,4 @@
-"""The claims of the book, as `book/claims.yml` lists them."""
+"""The book's claims, read from `book/claims.yml`."""
 
 import math
 import re
@@ -12,20 +12,20 @@ FILE = "book/claims.yml"
 NEEDED = ("id", "section", "source", "statement", "quantity", "predicate", "over", "figure")
 KEYS = (*NEEDED, "cite", "remark")
 SOURCES = ("abstract", "section", "neighbour", "ours")
-OVER = {  # what an interval is over: the values that a section gives
+OVER = {  # kind of estimate: values that a section passes
     "runs": "a list of numbers, one a run",
     "share": "a list of true or false, one a run",
     "bootstrap": "a dict of mean, low, high, n",
     "exact": "one number",
 }
 VERDICTS = ("holds", "fails", "undecided", "not run")
-FEWEST = 3  # values below which nothing is decided
+FEWEST = 3  # fewest values for a verdict
 NUMBER = r"([+-]?\d+\.?\d*(?:[eE][+-]?\d+)?)"
 
 
 @dataclass(frozen=True)
 class Predicate:
-    """The numbers strictly between `low` and `high`; `str` gives the words."""
+    """An open interval (`low`, `high`) and its words, which `str` returns."""
 
     low: float
     high: float
@@ -36,12 +36,12 @@ class Predicate:
 
     @classmethod
     def parse(cls, words: str) -> "Predicate":
-        """From `above X`, `below X` or `between X and Y`.
+        """Parse `above X`, `below X` or `between X and Y`.
 
         Raises
         ------
         InputError
-            Anything else, or X not below Y.
+            Other words, or X ≥ Y.
         """
         if found := re.fullmatch(f"(above|below) {NUMBER}", words):
             bound = float(found[2])
@@ -52,7 +52,7 @@ class Predicate:
         raise InputError(f"predicate={words!r} is not allowed; allowed: above X, below X, between X and Y with X < Y")
 
     def judge(self, low: float, high: float) -> str:
-        """`holds` where an interval lies inside, `fails` where it lies outside, else `undecided`."""
+        """Return `holds` if the interval lies inside, `fails` if it lies outside, else `undecided`."""
         if self.low < low and high < self.high:
             return "holds"
         if high <= self.low or low >= self.high:
@@ -62,22 +62,22 @@ class Predicate:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and its test, as `book/claims.yml` has them; empty text where an optional key is left out."""
+    """A statement and its test, from `book/claims.yml`; missing optional keys are empty."""
 
     id: str
     section: str  # the notebook that measures it
-    source: str  # of SOURCES
+    source: str  # one of SOURCES
     statement: str
-    quantity: str  # the number that is judged, its unit, over which runs
+    quantity: str  # the judged number, its unit and its runs
     predicate: Predicate
-    over: str  # of OVER
-    figure: str  # one that the section shows
+    over: str  # key of OVER
+    figure: str  # shown by the section
     cite: str = ""  # a key of references.bib
-    remark: str = ""  # said where the verdict is not `holds`
+    remark: str = ""  # shown unless the verdict is `holds`
 
 
 def load() -> list[Claim]:
-    """Every claim of the book, in its order.
+    """Load all claims, in the order of the file.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def load() -> list[Claim]:
 
 
 def of_section(section: str) -> list[Claim]:
-    """The claims that a section measures."""
+    """Return the claims of a section."""
     return [claim for claim in load() if claim.section == section]
 
 

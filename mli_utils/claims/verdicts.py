@@ -1,4 +1,4 @@
-"""Judge the claims of a section: values in, intervals and verdicts out, for the page and for the ledger."""
+"""Judge a section's claims: from values to intervals and verdicts, for the page and the ledger."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -14,31 +14,31 @@ from mli_utils.figures.show import glue
 from mli_utils.figures.tables import show_table
 from mli_utils.runs import settings
 
-TOLERANCE = 0.1  # decides
-OTHER_TOLERANCES = (0.05, 0.2)  # their verdicts are shown beside
+TOLERANCE = 0.1  # of plateaus, for the verdict
+OTHER_TOLERANCES = (0.05, 0.2)  # verdicts shown for comparison
 
 
 def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = ()) -> None:
-    """Judge the claims of a section by what it measured: show them in a table, and leave them for the ledger.
+    """Judge a section's claims by its measurements, display them in a table and pass them to the ledger.
 
-    Prose finds each verdict under its claim's id: ``{glue:text}`id```.
+    Prose quotes a verdict by its claim's id: ``{glue:text}`id```.
 
     Parameters
     ----------
     measured : mapping or callable
-        {claim id: values}, for exactly the claims that `book/claims.yml` lists for the section. By the claim's `over`:
-        `runs`, a number a run, NaN where there is none; `share`, true or false a run; `bootstrap`, a dict of `mean`,
-        `low`, `high`, `n`; `exact`, one number. Or a function `measured(*given, tolerance=τ)` that returns such a
-        mapping: τ = 0.1 decides, and the verdicts at 0.05 and 0.2 are shown beside.
+        {claim id: values} for exactly the section's claims in `book/claims.yml`. The values depend on the claim's
+        `over`: `runs`, one number per run, NaN if missing; `share`, true or false per run; `bootstrap`, a dict of
+        `mean`, `low`, `high`, `n`; `exact`, one number. Or a function `measured(*given, tolerance=τ)` that returns
+        such a mapping: verdicts use τ = 0.1; those at 0.05 and 0.2 are shown for comparison.
     *given : object
-        What the function is called with.
+        Positional arguments of the function.
     runs : iterable of Run
-        The runs that were asked for; those that did not fit are counted as left out.
+        All requested runs; those that did not fit count as left out.
 
     Raises
     ------
     InputError
-        Claims that are unknown here or missing, or values of the wrong kind; the message names them.
+        Claims are unknown or missing, or values have the wrong kind; the message names them.
     """
     if callable(measured):
         found, *beside = (_judged(measured(*given, tolerance=one)) for one in (TOLERANCE, *OTHER_TOLERANCES))
@@ -55,7 +55,7 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
                 "claim": claim.statement,
                 "verdict": of_claim["verdict"],
                 "asked": str(claim.predicate),
-                "value": span(of_claim, ".3g").replace(" to ", "\u00a0to\u00a0"),  # an interval stays in one line
+                "value": span(of_claim, ".3g").replace(" to ", "\u00a0to\u00a0"),  # keeps an interval on one line
                 "n": of_claim["n"],
                 **({f"at τ = {', '.join(tolerances)}": ", ".join(verdicts)} if verdicts else {}),
             }
@@ -65,7 +65,7 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
 
 
 def _judged(given: Mapping) -> dict[Claim, dict]:
-    """`value`, `low`, `high`, `n` and `verdict` of each claim of the section; None in place of what is not finite."""
+    """Return `value`, `low`, `high`, `n` and `verdict` of each of the section's claims; None if not finite."""
     known = load()
     section = settings.section() or next((claim.section for claim in known if claim.id in given), "")
     listed = {claim.id: claim for claim in known if claim.section == section}
@@ -94,7 +94,7 @@ def _found(claim: Claim, values) -> dict:
 
 
 def _estimate(over: str, values) -> Mapping:
-    """`mean`, `low`, `high` and `n` of the values of a claim; TypeError or ValueError where they are no such values."""
+    """Return `mean`, `low`, `high`, `n` of a claim's values; TypeError or ValueError if they do not fit `over`."""
     if over == "bootstrap":
         if set(values) != set(ESTIMATE):
             raise ValueError

@@ -1,4 +1,4 @@
-"""What determines a run: `RunConfig`, its allowed values, and grids of them."""
+"""Run configurations: `RunConfig`, its allowed values, and grids of configurations."""
 
 import dataclasses
 import difflib
@@ -12,31 +12,31 @@ import numpy as np
 
 
 class MLIError(Exception):
-    """An error whose message is one sentence for the user; `exit_status` is what the command line returns."""
+    """An error with a one-sentence message for the user; the command line exits with `exit_status`."""
 
     exit_status = 1
 
 
 class InputError(MLIError, ValueError):
-    """A value that is not allowed. The message names the value and what is allowed."""
+    """A value that is not allowed; the message names it and the allowed ones."""
 
     exit_status = 2
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """The facts of an image set that a configuration can be checked against before anything is loaded."""
+    """Properties of an image set, to check a configuration before any image is loaded."""
 
     classes: int
     train: int
     test: int
     shape: tuple[int, int, int]  # channels, height, width
-    standardise: bool  # per channel, over the training split; otherwise pixels stay from 0 (no ink) to 1
+    standardise: bool  # per channel, over the training split; otherwise pixels are in [0, 1], 0 for no ink
 
 
 DATASETS = {
     "digits": DatasetSpec(10, 1400, 397, (1, 8, 8), False),
-    "digits32": DatasetSpec(10, 1400, 397, (3, 32, 32), True),  # digits enlarged, in the shape of the photographs
+    "digits32": DatasetSpec(10, 1400, 397, (3, 32, 32), True),  # digits enlarged to the shape of CIFAR images
     "mnist": DatasetSpec(10, 60_000, 10_000, (1, 28, 28), False),
     "cifar10": DatasetSpec(10, 50_000, 10_000, (3, 32, 32), True),
     "cifar100": DatasetSpec(100, 50_000, 10_000, (3, 32, 32), True),
@@ -45,25 +45,25 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The facts of a kind of network that a configuration can be checked against before anything is built."""
+    """Properties of an architecture, to check a configuration before any network is built."""
 
-    depth: int  # weight layers, unless the configuration says otherwise
+    depth: int  # default number of weight layers
     fixed_depth: bool
-    stacked: bool  # many are computed at once, through batched products; otherwise one after the other
-    image: tuple[int, int, int] | None  # the only image shape it takes; None: any
+    stacked: bool  # whether batched matrix products compute many networks at once
+    image: tuple[int, int, int] | None  # the only allowed image shape; None: any
     normalizations: tuple[str, ...]
 
 
 MODELS = {
     "fcn": ModelSpec(10, False, True, None, ("none", "layer")),
     "vgg16": ModelSpec(14, True, False, (3, 32, 32), ("none", "batch")),  # 13 convolutions and one linear layer
-    "resnet18": ModelSpec(18, True, False, (3, 32, 32), ("none", "batch")),  # without its shortcuts' convolutions
-    "vit": ModelSpec(10, True, True, None, ("layer",)),  # two blocks of four between the patches' layer and the last
+    "resnet18": ModelSpec(18, True, False, (3, 32, 32), ("none", "batch")),  # not counting shortcut convolutions
+    "vit": ModelSpec(10, True, True, None, ("layer",)),  # patch embedding, two blocks of four, output layer
 }
 
 
 def choose(what: str, value, known: Iterable):
-    """Return `value` if it is one of `known`; otherwise raise InputError with the known ones and the nearest."""
+    """Return `value` if it is one of `known`; otherwise raise InputError with all known ones and the nearest."""
     known = list(known)
     if value in known:
         return value
@@ -80,16 +80,16 @@ def _one_of(default: str, *known: str):
 
 
 def _within(default: float | None, low: float, high: float = math.inf, below: bool = False):
-    """A field with values from `low` to `high`; `below` leaves `high` itself out."""
+    """Declare a field with values from `low` to `high`, excluding `high` itself if `below`."""
     return dataclasses.field(default=default, metadata={"low": low, "high": high, "below": below})
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One trained network, described completely.
+    """Complete description of one trained network.
 
-    Every field is checked when the object is made. `n_train=None` means the whole training set and `depth=None` the
-    model's own depth; both are replaced by the number, so equal runs are equal objects.
+    Fields are checked on construction. `n_train=None` (the whole training set) and `depth=None` (the model's default)
+    are replaced by numbers, so equal runs are equal objects.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ class RunConfig:
     model : str
         `fcn`, `vgg16`, `resnet18` or `vit`.
     depth : int or None
-        Weight layers on the way from image to logits; None: 10 for `fcn`, else the model's own.
+        Number of weight layers from image to logits; None: 10 for `fcn`, the model's fixed depth for others.
     width : int
-        Units of each hidden layer; of a convolutional network, channels of the first (64 as published).
+        Units per hidden layer; for convolutional networks, channels of the first convolution (64 as published).
     bias : str
         `none`; `output`: the last layer only; `all`: every layer.
     normalization : str
-        `none`; `batch`: after every convolution; `layer`: after every hidden layer of `fcn`, before every part of a
-        block of `vit`. Either has a scale and a shift of its own, whatever `bias` says.
+        `none`; `batch`: after every convolution; `layer`: after every hidden layer of `fcn`, before attention, MLP and
+        output layer of `vit`. Scales and shifts are trained whatever `bias` is.
     init_scale : float
         Factor on Kaiming-normal weights; biases start at zero.
     optimizer : str
@@ -113,34 +113,34 @@ class RunConfig:
     lr : float
         Learning rate.
     schedule : str
-        What `lr` does over `epochs`: `constant`; `linear`, `cosine`: down to zero.
+        Learning-rate schedule over `epochs`: `constant`; `linear` or `cosine` decay to zero.
     momentum : float
-        Of `sgd`; `adam` has its usual (0.9, 0.999).
+        Momentum of `sgd`; `adam` always has betas (0.9, 0.999).
     weight_decay : float
-        Added to the gradient, biases included.
+        Multiple of each parameter, biases included, added to its gradient.
     clip : float
-        The largest norm of a step's whole gradient, before weight decay; 0: any.
+        Largest norm of the whole gradient, before weight decay; 0: no clipping.
     label_smoothing : float
-        Share of every label that is spread evenly over the classes, in training only.
+        Fraction of every label spread evenly over the classes, in training only.
     freeze_bias : int
-        First steps in which the output bias does not move.
+        Number of first steps in which the output bias is frozen.
     batch_size : int
-        Images a step.
+        Images per step.
     epochs : int
-        At most.
+        Largest number of epochs.
     stop_loss : float
-        In nats; training ends once the training loss is this low; 0: never early.
+        Training loss, in nats, at which training stops early; 0: never.
     n_train : int or None
-        The first n training images, classes taken in turn; None: all of them.
+        Number of training images, the first with classes taken in turn; None: all.
     imbalance : float
-        Images of the first class for one of the last, falling by a constant factor between.
+        Ratio of the first class's size to the last's; sizes fall geometrically in between.
     seed : int
-        Of the initialization and the order of the batches.
+        Seed of the initialization and of the batch order.
 
     Raises
     ------
     InputError
-        A value outside what is allowed; the message says what is.
+        A value is not allowed; the message names the allowed ones.
     """
 
     dataset: str = _one_of("digits", *DATASETS)
@@ -194,7 +194,7 @@ class RunConfig:
         )
 
     def replace(self, **changes) -> "RunConfig":
-        """A copy with some fields changed."""
+        """Copy the configuration with some fields changed."""
         return make_config(**{**dataclasses.asdict(self), **changes})
 
 
@@ -202,25 +202,24 @@ FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
 
 
 def make_config(**fields) -> RunConfig:
-    """`RunConfig(**fields)`, with an InputError that lists the known fields where one is unknown."""
+    """Make a RunConfig; for an unknown field, raise an InputError that lists the known ones."""
     for name in fields:
         choose("RunConfig field", name, FIELDS)
     return RunConfig(**fields)
 
 
 def grid(**fields) -> list[RunConfig]:
-    """Every combination of the values given, the last field varying fastest.
+    """Combine all given values into configurations, the last field varying fastest.
 
     Parameters
     ----------
     **fields : object
-        Values of `RunConfig`'s fields. A list, tuple, range or array is a list of values to combine; anything else is
-        one value.
+        Values of `RunConfig` fields. A list, tuple, range or array holds several values; anything else is one value.
 
     Returns
     -------
     list of RunConfig
-        One for each combination.
+        One configuration per combination.
 
     Raises
     ------
@@ -241,7 +240,7 @@ def _is_list(value) -> bool:
 
 
 def finite(value) -> bool:
-    """Whether a number is finite; whole numbers beyond all floats are not."""
+    """Tell whether a number is finite; integers too large for a float are not."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -249,14 +248,14 @@ def finite(value) -> bool:
 
 
 def _checked(field: dataclasses.Field, value):
-    """The value as the field's own type, within its limits; NumPy scalars are welcome, booleans and digits are not."""
+    """Convert a value to its field's type and check its limits; accept NumPy scalars, no booleans or digit strings."""
     kind, said = KINDS[field.type]
     if field.default is None:
         if value is None:
             return None
         said += ", or None"
     if kind is numbers.Integral and isinstance(value, (float, np.floating)) and value.is_integer():
-        value = int(value)  # 1e3 is how people write a whole number
+        value = int(value)  # users write integers as 1e3
     if isinstance(value, bool) or not isinstance(value, kind):
         raise InputError(f"{field.name}={value!r} is not allowed; allowed: {said}")
     if kind is str:

@@ -1,6 +1,6 @@
-"""VGG-16 and ResNet-18 in the form they have on 32 × 32 images, from torchvision's own parts.
+"""VGG-16 and ResNet-18 for 32 × 32 images, built from torchvision's layers.
 
-Apart from `networks`, which imports it when it is needed: torchvision takes long to load.
+`initialization` imports this module only when needed, because torchvision is slow to load.
 """
 
 import torch
@@ -15,11 +15,11 @@ PUBLISHED_WIDTH = 64  # channels of the first convolution as published
 class VGG16(Network):
     """VGG-16 for 32 × 32 images: torchvision's 13 convolutions and five poolings, then one linear layer.
 
-    `width` is the first convolution's channels, 64 as published; all others scale with it, rounded down. Without
-    batch norm and hidden biases the logits less the output bias are homogeneous in the weights, as those of `FCN` are.
+    `width` is the first convolution's number of channels, 64 as published; the others scale with it, rounded down.
+    Without batch norm and hidden biases, logits minus output bias are homogeneous in the weights, as for `FCN`.
     """
 
-    memory_format = torch.channels_last  # in which its convolutions are fastest
+    memory_format = torch.channels_last  # fastest for these convolutions
 
     def __init__(self, classes: int, width: int, bias: str, normalization: str):
         super().__init__()
@@ -33,12 +33,12 @@ class VGG16(Network):
 
 
 class ResNet18(resnet.ResNet, Network):
-    """ResNet-18 for 32 × 32 images: torchvision's blocks after a 3 × 3 convolution of stride 1, without its max-pool.
+    """ResNet-18 for 32 × 32 images: torchvision's blocks after a stride-1 3 × 3 convolution, without max-pooling.
 
-    `width` is the first stage's channels, 64 as published; they double three times.
+    `width` is the first stage's number of channels, 64 as published; it doubles at each of the three later stages.
     """
 
-    # With channels last, torch 2.11 on CPUs writes out of bounds in the gradient of its narrow 1 × 1 convolutions.
+    # With channels last, torch 2.11 on CPUs writes out of bounds in gradients of narrow 1 × 1 convolutions.
     memory_format = torch.contiguous_format
 
     def __init__(self, classes: int, width: int, bias: str, normalization: str):
@@ -55,7 +55,7 @@ class ResNet18(resnet.ResNet, Network):
 
 
 def _give_biases(model: nn.Module, wanted: bool) -> None:
-    """Let every convolution have a bias, or none of them."""
+    """Give all convolutions a bias, or none."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.bias = nn.Parameter(torch.empty(module.out_channels)) if wanted else None

@@ -1,4 +1,4 @@
-"""Loss and error along paths and over squares of networks between θ(0) and θ(T)."""
+"""Loss and error along paths from θ(0) to θ(T), and over grids with separate α for weights and biases."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,18 @@ from mli_utils.core.networks import Line, Network, Statistics, first_product
 from mli_utils.core.parameters import Params, device_of, mix, parameter_groups
 from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_parameters, schedules
 
-DIGITS = 6  # of mean logits
+DIGITS = 6  # significant digits of mean logits
 
-# What batch norm normalises by at α: the training set's statistics at θ(α); those at θ(0) and θ(T), mixed as the
-# weights are; those at θ(T).
+# Training-set statistics for batch norm at α: computed at θ(α); linear in α from θ(0) to θ(T); fixed at θ(T).
 STATISTICS = ("recomputed", "interpolated", "frozen")
 
 
 def curve(
     model: Network, start: Params, end: Params, alphas, path, images: ImageSet, statistics: str = "recomputed"
 ) -> dict[str, np.ndarray]:
-    """Loss, errors and mean logits at every α, over all of `images`: `evaluation.evaluate`'s dict as NumPy arrays.
+    """Compute loss, errors and mean logits at every α, over all of `images`: `evaluate`'s dict as NumPy arrays.
 
-    Computed where `start` and `end` are. `statistics` says what batch norm normalises by (`STATISTICS`).
+    Runs on the device of `start` and `end`. `statistics` selects the batch-norm statistics (`STATISTICS`).
     """
     points, of_weights = alpha_grid(alphas), SCHEDULES[schedules(path)["weights"]]
     normalised_by = None
@@ -43,11 +42,11 @@ def curve(
 
 
 def square(model: Network, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
-    """Loss, errors and mean logits where weights are at one α and biases at another, over all of `images`.
+    """Compute loss, errors and mean logits over `images`, with weights at α_weights and other parameters at α_bias.
 
     Returns
     -------
-    `evaluation.evaluate`'s dict as NumPy arrays over all pairs (α_weights, α_bias), the latter varying fastest
+    `evaluation.evaluate`'s dict as NumPy arrays over all pairs (α_weights, α_bias), α_bias varying fastest
     """
     points = alpha_grid(alphas)
     of_weights, of_biases = np.stack(np.meshgrid(points, points, indexing="ij")).reshape(2, -1)
@@ -61,7 +60,7 @@ def square(model: Network, start: Params, end: Params, alphas, images: ImageSet)
 
 
 def chunks(number: int, model: Network, device: torch.device) -> list[np.ndarray]:
-    """The numbers of the points of a curve, in parts that are evaluated together."""
+    """Split the indices of a curve's points into arrays to evaluate together."""
     return np.array_split(np.arange(number), math.ceil(number / model.points_at_once(device)))
 
 
@@ -73,15 +72,15 @@ def evaluate_points(
     images: ImageSet,
     normalised_by: Callable[[np.ndarray], Statistics] | None = None,
 ) -> dict[str, np.ndarray]:
-    """`evaluation.evaluate` at `number` points between two ends, as NumPy arrays.
+    """Apply `evaluation.evaluate` at `number` points between two ends; return NumPy arrays.
 
-    The first layer of an `FCN` sees the same images at every point, and its weights lie on a line: its outputs at the
-    two ends give those between.
+    The first layer of an `FCN` has the same inputs at every point and weights on a line, so its products are
+    interpolated between the ends.
 
     Parameters
     ----------
-    at : of the numbers of some points, returns their stacked parameters and the shares of θ(T) in their first weights
-    normalised_by : of the number of a point, what batch norm normalises by there; None: the statistics of `images`
+    at : maps the indices of some points to stacked parameters and the coefficients c of θ(T) in their first weights
+    normalised_by : maps the index of a point to batch-norm statistics; None: computed over `images`
     """
     device = device_of(ends[0])
     pixels, labels = images.images.to(device), images.labels.to(device)

@@ -1,4 +1,4 @@
-"""Image sets as tensors, in one order whatever archive they came from, and the training set of a run."""
+"""Image sets as tensors, in an order independent of the archive's, and the training sets of runs."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ Arrays = dict[str, np.ndarray]  # `train_images`, `train_labels`, `test_images`,
 class ImageSet:
     """One split of an image set.
 
-    images : (samples, channels, height, width) float32, what a network gets: pixels from 0 to 1 for the sets of
-        digits; standardised per channel by the whole training split for the sets of photographs
+    images : (samples, channels, height, width) float32: pixels in [0, 1] for `digits` and `mnist`, otherwise
+        standardised per channel over the whole training split
     labels : (samples,) int64
-    classes : names, by label
-    mean, std : (channels, 1, 1); `images * std + mean` are the pixels, from 0 to 1
+    classes : class names, by label
+    mean, std : (channels, 1, 1); `images * std + mean` gives pixels in [0, 1]
     """
 
     name: str
@@ -35,7 +35,7 @@ class ImageSet:
         return len(self.labels)
 
     def first(self, n: int) -> "ImageSet":
-        """The first n images. Classes come in turn, so any number of them is as balanced as it can be."""
+        """Return the first n images; classes take turns, so they are as balanced as possible."""
         return self[:n]
 
     def __getitem__(self, chosen: slice | torch.Tensor) -> "ImageSet":
@@ -43,15 +43,15 @@ class ImageSet:
 
 
 def prepare(name: str, split: str, arrays: Arrays, brightest: int) -> ImageSet:
-    """One split of an image set as networks get it.
+    """Convert one split of an archive to network inputs and labels.
 
     Classes take turns, and within a class images are sorted by a hash of their pixels. So the first n images are
-    balanced, and two archives with the same images in different order give the same set.
+    balanced, and the order of images in the archive does not matter.
 
     Parameters
     ----------
     arrays : both splits; images (samples, height, width) or (samples, height, width, channels) uint8
-    brightest : the value of a fully lit pixel
+    brightest : value of a fully lit pixel
     """
     shape = DATASETS[name].shape
 
@@ -71,7 +71,7 @@ def prepare(name: str, split: str, arrays: Arrays, brightest: int) -> ImageSet:
 
 
 def _enlarged(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Images of this shape, (channels, height, width): the same, or enlarged and repeated over the channels."""
+    """Fit images to `shape` (channels, height, width): enlarge bilinearly and repeat over channels if necessary."""
     if images.shape[1:] == shape:
         return images
     larger = torch.nn.functional.interpolate(torch.from_numpy(images), shape[1:], mode="bilinear")
@@ -79,7 +79,7 @@ def _enlarged(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def in_turn(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices that put classes in turn and, within a class, images by the hash of their pixels."""
+    """Return indices that let classes take turns and sort images within a class by pixel hash."""
     by_class = np.lexsort((_fingerprints(images), labels))
     counts = np.bincount(labels)
     rank = np.concatenate([np.arange(count) for count in counts])
@@ -91,7 +91,7 @@ def _fingerprints(images: np.ndarray) -> np.ndarray:
 
 
 def content(arrays: Arrays) -> str:
-    """SHA-256 of all labelled images of both splits, whatever their order."""
+    """Compute the SHA-256 of all labelled images of both splits, regardless of their order."""
     lines = []
     for split in SPLITS:
         marks, labels = _fingerprints(arrays[f"{split}_images"]), arrays[f"{split}_labels"]
@@ -100,8 +100,7 @@ def content(arrays: Arrays) -> str:
 
 
 def class_sizes(n: int, classes: int, imbalance: float) -> np.ndarray:
-    """How many of n images each class has, (classes,): sizes in a geometric series whose first is `imbalance` times
-    its last, rounded so that they add up to n."""
+    """Split n images into class sizes (classes,), a geometric series that falls by a factor `imbalance` in all."""
     exact = imbalance ** -np.linspace(0, 1, classes)
     exact *= n / exact.sum()
     sizes = np.floor(exact).astype(int)
@@ -110,14 +109,14 @@ def class_sizes(n: int, classes: int, imbalance: float) -> np.ndarray:
 
 
 def training_set(config: RunConfig, whole: ImageSet) -> ImageSet:
-    """The images that a run is trained and evaluated on, of the whole training split.
+    """Select the images that a run is trained and evaluated on from the whole training split.
 
-    Of each class its first images; any first part of the set is as imbalanced as the whole.
+    Each class contributes its first images, interleaved so that any prefix is as imbalanced as the whole.
 
     Raises
     ------
     InputError
-        A class that would be empty, or has not as many images as `imbalance` asks for.
+        A class would be empty, or has fewer images than `imbalance` requires.
     """
     if config.imbalance == 1:
         return whole.first(config.n_train)

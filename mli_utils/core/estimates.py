@@ -1,7 +1,7 @@
-"""Estimates over runs with their 95 % intervals: means, differences, shares, correlations, R².
+"""Estimates over runs with 95 % intervals: means, differences, proportions, correlations, R².
 
-As a dict or as columns of a frame, an estimate is `mean` (the estimate), `low`, `high` and `n`, how many values it is
-over; NaN where there is none.
+As a dict or frame columns, an estimate has `mean` (the estimate), `low`, `high` and `n` (number of values); undefined
+numbers are NaN.
 """
 
 import math
@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-LEVEL = 0.95  # of every interval
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at its ends
+LEVEL = 0.95  # confidence level of every interval
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at the ends of an interval
 ESTIMATE = ("mean", "low", "high", "n")
-RESAMPLES = {"mean": 4999, "correlation": 1000, "determination": 2000}  # of a bootstrap, always from the same seed
+RESAMPLES = {"mean": 4999, "correlation": 1000, "determination": 2000}  # per bootstrap, always with the same seed
 
 
 def mean_and_interval(values: Iterable[float]) -> dict:
@@ -23,12 +23,12 @@ def mean_and_interval(values: Iterable[float]) -> dict:
     Parameters
     ----------
     values : iterable of float
-        One a run; NaN is left out.
+        One value per run; NaN and infinities are left out.
 
     Returns
     -------
     dict
-        `mean`, `low`, `high` (95 %) and `n`, how many values; ends are NaN for fewer than two.
+        `mean`, `low`, `high` (95 %) and `n` (number of values); `low` and `high` are NaN for n < 2.
     """
     values = _finite(values)
     mean, n = _mean(values), len(values)
@@ -39,49 +39,49 @@ def mean_and_interval(values: Iterable[float]) -> dict:
 
 
 def interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """`mean_and_interval` without the number of values: (mean, low, high)."""
+    """Return `mean_and_interval` as a tuple (mean, low, high)."""
     found = mean_and_interval(values)
     return found["mean"], found["low"], found["high"]
 
 
 def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
-    """Estimate the mean of each measure in each group, as `mean_and_interval`.
+    """Estimate the mean of each measure in each group by `mean_and_interval`.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        A row a run.
+        One row per run.
     by : list of str
-        Columns that tell groups apart.
+        Columns that define the groups.
     measures : list of str
-        Columns to estimate; their names become the rows' `measure`.
+        Columns to estimate.
 
     Returns
     -------
     pandas.DataFrame
-        Rows of `by`, `measure`, `mean`, `low`, `high` (95 %) and `n`.
+        One row per group and measure: `by`, `measure` (its column), `mean`, `low`, `high` (95 %) and `n`.
     """
     return _by_group(mean_and_interval, frame, by, measures)
 
 
 def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequence[str]) -> pd.DataFrame:
-    """Estimate how each measure at each value of `by` differs from that at `base`, seed by seed.
+    """Estimate the mean difference of each measure from group `base`, paired by seed.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        A row a value of `by` and `seed`.
+        One row per value of `by` and `seed`.
     by : str
-        The column that tells groups apart.
+        Column that defines the groups.
     base : str
-        The value that the others are compared with.
+        Value of `by` to compare with.
     measures : sequence of str
         Columns to compare.
 
     Returns
     -------
     pandas.DataFrame
-        Rows of `by`, `measure`, `mean`, `low`, `high` (95 %) and `n`; none for `base`.
+        One row per group, except `base`, and measure: `by`, `measure`, `mean`, `low`, `high` (95 %) and `n`.
     """
     wide = frame.set_index([by, "seed"])[list(measures)].unstack("seed")
     rows = [
@@ -94,13 +94,13 @@ def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequen
 
 
 def share(told: Iterable[float]) -> dict:
-    """The share of values that are true (1, not 0; NaN counts neither way), with Wilson's interval."""
+    """Estimate the proportion of ones among zeros and ones with Wilson's interval; NaN is left out."""
     told = _finite(told)
     return _estimate(_mean(told), *wilson(int(told.sum()), len(told)), n=len(told))
 
 
 def wilson(yes: int, n: int) -> tuple[float, float]:
-    """Wilson's interval for a share, (low, high); NaN where n is 0."""
+    """Compute Wilson's interval (low, high) for a proportion; NaN for n = 0."""
     if n == 0:
         return math.nan, math.nan
     found = stats.binomtest(yes, n).proportion_ci(LEVEL, method="wilson")
@@ -108,14 +108,14 @@ def wilson(yes: int, n: int) -> tuple[float, float]:
 
 
 def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
-    """`share` of each measure in each group: rows of `by`, `measure`, `mean`, `low`, `high`, `n`."""
+    """Estimate the proportion of each measure in each group by `share`, in the columns of `intervals`."""
     return _by_group(share, frame, by, measures)
 
 
 def bootstrap(values: Iterable[float]) -> dict:
-    """The mean and its bias-corrected and accelerated bootstrap interval (Efron 1987), leaving NaN out.
+    """Estimate a mean with its bias-corrected and accelerated bootstrap interval (Efron 1987).
 
-    Without an interval for fewer than three values.
+    NaN and infinities are left out; fewer than three values give no interval.
     """
     values = _finite(values)
     mean, n = _mean(values), len(values)
@@ -130,24 +130,23 @@ def bootstrap(values: Iterable[float]) -> dict:
 
 
 def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = ()) -> dict:
-    """Estimate Spearman's rank correlation, or the partial one, with its percentile bootstrap interval over networks.
+    """Estimate Spearman's rank correlation, plain or partial, with a percentile bootstrap interval over networks.
 
-    The partial correlation is that of what is left of both ranks when the mean of each value of each column in `given`
-    is taken out, additively.
+    The partial correlation is between the residuals of both ranks after an additive fit of the categories in `given`.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        A row a network; rows with a missing value are left out.
+        One row per network; rows with a missing value are left out.
     x, y : str
-        The two columns.
+        Columns to correlate.
     given : sequence of str
-        Columns whose values are held.
+        Categorical columns to control for.
 
     Returns
     -------
     dict
-        `mean`, `low`, `high` (95 %) and `n`, how many values; NaN where there is none.
+        `mean`, `low`, `high` (95 %) and `n` (number of networks); NaN where undefined.
     """
     kept = frame[[x, y, *given]].dropna()
     n = len(kept)
@@ -169,7 +168,7 @@ def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] =
 def rank_correlations(
     frame: pd.DataFrame, x: Iterable[str], y: Iterable[str], given: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """`rank_correlation` of every pair, plain and given the columns in `given`, one row a pair and kind."""
+    """Estimate `rank_correlation` for every pair, plain and controlling for `given`; one row per pair and kind."""
     kinds = {"plain": (), f"given {' and '.join(given).replace('_', ' ')}": tuple(given)} if given else {"plain": ()}
     rows = [
         {"x": one, "y": other, "kind": kind, **rank_correlation(frame, one, other, held)}
@@ -181,18 +180,17 @@ def rank_correlations(
 
 
 def determination(measured: Iterable[float], predicted: Iterable[float]) -> float:
-    """The coefficient of determination R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; below zero where the
-    mean would be the better prediction, NaN where nothing varies."""
+    """Compute R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; NaN where `measured` is constant."""
     measured, predicted = (np.asarray(values, float) for values in (measured, predicted))
     varies = ((measured - measured.mean()) ** 2).sum()
     return float(1 - ((measured - predicted) ** 2).sum() / varies) if varies else math.nan
 
 
 def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> dict:
-    """`determination` over all cells of two frames of a row a seed and a column a dose, and its percentile bootstrap
-    interval: seeds are resampled, each with all of its doses, which are not independent.
+    """Estimate R² over all cells of two frames (one row per seed, one column per dose) with a bootstrap interval.
 
-    `n` counts seeds; there is no interval for fewer than three.
+    The percentile bootstrap resamples whole seeds, because the doses of a seed are dependent. `n` counts seeds; fewer
+    than three give no interval.
     """
     pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
     pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
@@ -205,7 +203,7 @@ def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> di
 
 
 def at_most(values: pd.Series, bound: float) -> pd.Series:
-    """1.0 where a value is at most the bound, 0.0 where it is more, NaN where there is none."""
+    """Return 1.0 where a value is at most the bound, 0.0 where it is larger, NaN where it is missing."""
     return (values <= bound).astype(float).where(values.notna())
 
 
@@ -232,15 +230,15 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _resamples(n: int, kind: str) -> np.ndarray:
-    """Which of n values a bootstrap draws, one row a resample."""
+    """Draw bootstrap indices, (resamples, n)."""
     return np.random.default_rng(0).integers(n, size=(RESAMPLES[kind], n))
 
 
 def _partial(values: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Correlation of ranks less their fit on `held`, of many resamples: (resamples, n, 2) and (resamples, n, k)."""
-    rows = np.ascontiguousarray(values.mT)  # ranks along memory take a third of the time
+    """Correlate rank residuals after a fit on `held` (resamples, n, k), for values (resamples, n, 2)."""
+    rows = np.ascontiguousarray(values.mT)  # ranking contiguous rows takes a third of the time
     ranks = np.ascontiguousarray(stats.rankdata(rows, axis=-1).mT)
-    normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a resample may lack a value
+    normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a resample may lack a category
     left = ranks - held @ np.linalg.solve(normal, held.mT @ ranks)
     sums = left.mT @ left
     spread = sums[:, 0, 0] * sums[:, 1, 1]

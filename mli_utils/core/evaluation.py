@@ -1,7 +1,7 @@
-"""Loss, errors and mean logits of networks over image sets, in 32-bit floating point; what batch norm normalises by.
+"""Loss, errors and mean logits over image sets in float32, and batch-norm statistics.
 
-A network at θ(α) needs the means and variances that its batch norms have there. Averages kept through training belong
-to θ(T), and a mean over batches is not that of the set. Here the whole set passes the network as one batch.
+Batch norm at θ(α) needs the mean and variance of its inputs at θ(α). Running averages belong to θ(T), and averages of
+batch statistics differ from the statistics of the set. So the whole set passes the network as one batch.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from mli_utils.core.parameters import Params, unstack
 
 @contextmanager
 def plain_float32() -> Iterator[None]:
-    """Compute in 32-bit floating point on every device: subnormal numbers as zero, no TensorFloat-32; then as before.
+    """Compute in float32 on every device, without subnormal numbers or TensorFloat-32; restore the settings on exit.
 
-    Deep small-scale networks pass through subnormal numbers, and dead units' momentum decays into them, at three times
-    the time. TensorFloat-32, torch's default for convolutions on GPUs, keeps ten bits; near a plateau ties decide the
-    error.
+    Subnormal numbers triple the time; they arise in deep small-scale networks and in the momentum of dead units.
+    TensorFloat-32, torch's default for convolutions on GPUs, keeps ten bits, and near a plateau rounding decides ties
+    and so the error.
     """
     smallest = 5e-324
     flushed_before, tf32_before = smallest * 1.0 == 0, torch.backends.cudnn.allow_tf32
@@ -40,20 +40,20 @@ def has_batch_norm(model: Network) -> bool:
 
 @torch.no_grad()
 def whole_set(model: Network, params: Params, images: torch.Tensor) -> torch.Tensor:
-    """Logits (samples, classes) of an image set, normalised by its own statistics.
+    """Compute logits (samples, classes) of an image set, batch-normalised by the set's own statistics.
 
-    Holds a few layers' activations of all images at once: 4 · 64 · 32² bytes an image and layer at full width.
+    Holds a few layers' activations of all images at once: 4 · 64 · 32² bytes per image and layer at full width.
 
     Parameters
     ----------
-    params : of one network, by name
+    params : one network's parameters, by name
     images : (samples, channels, height, width)
     """
     return functional_call(model.train(), params, (model.lay_out(images),))
 
 
 def statistics_of(model: Network, params: Params, images: torch.Tensor) -> Statistics:
-    """What `whole_set` normalises by, which `Network.logits` takes; empty without batch norm."""
+    """Return the batch-norm statistics of `whole_set`, for `Network.logits`; empty without batch norm."""
     found: Statistics = {}
     if not has_batch_norm(model):
         return found
@@ -76,7 +76,7 @@ def statistics_of(model: Network, params: Params, images: torch.Tensor) -> Stati
 
 
 def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Sums over samples that add up across batches, so that means are sample means, never means of batch means.
+    """Sum loss, errors, predictions and logits over samples, so that adding batches gives exact sample means.
 
     Parameters
     ----------
@@ -85,14 +85,13 @@ def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tenso
 
     Returns
     -------
-    dict of `loss` (stack,) float64, the summed cross-entropy in nats; `wrong` (stack, classes) integers, the
-    samples of each class that are misclassified; `predicted` (stack, classes) integers, how often each class
-    is predicted; `logits` (stack, classes) float64, their sums. Of equal largest logits the first class is the
-    prediction.
+    dict of `loss` (stack,) float64, summed cross-entropy in nats; `wrong` (stack, classes) integers, misclassified
+    samples of each class; `predicted` (stack, classes) integers, samples predicted as each class; `logits` (stack,
+    classes) float64, summed logits. Of equal largest logits the first class is the prediction.
     """
     stack, _, classes = logits.shape
     labels = labels.expand(logits.shape[:2])
-    by_class = logits.mT.contiguous()  # so reductions over the few classes run along the many samples
+    by_class = logits.mT.contiguous()  # so that reductions over the few classes vectorise over samples
     losses = torch.nn.functional.cross_entropy(by_class, labels, reduction="none")
     prediction = by_class.max(1).indices
     offset = classes * torch.arange(stack, device=logits.device).unsqueeze(1)
@@ -118,19 +117,18 @@ def evaluate(
     statistics: Statistics | None = None,
     line: Line | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Loss, errors and mean logits over all images, at stacked parameters, in float32.
+    """Compute loss, errors and mean logits over all images at stacked parameters, in float32.
 
     Parameters
     ----------
-    statistics : what networks with batch norm normalise by; None: by those of `images` at `params`, exactly
-    line : of fully-connected networks, the first layer's products at the ends of a line on which `params` lie
+    statistics : batch-norm statistics; None: those of `images` at `params`, exactly
+    line : the `Line` of first-layer products of an `FCN`, to save computing them
 
     Returns
     -------
-    dict of `loss` (stack,) float64, the mean cross-entropy in nats; `wrong` and `predicted` (stack, classes)
-    integers, how many images of each class are misclassified and how many are predicted as each class; `mean_logits`
-    (stack, classes) float64.
-    Where the loss is not finite the counts mean nothing.
+    dict of `loss` (stack,) float64, mean cross-entropy in nats; `wrong` and `predicted` (stack, classes) integers,
+    images of each class that are misclassified and images predicted as each class; `mean_logits` (stack, classes)
+    float64. Counts mean nothing where the loss is not finite.
     """
     at_once = model.samples_at_once
     parts = [slice(first, first + at_once) for first in range(0, len(labels), at_once)]

@@ -1,4 +1,4 @@
-"""The network of a run, and its parameters θ(0) before training."""
+"""Networks of runs, and their initial parameters θ(0)."""
 
 import math
 
@@ -11,21 +11,21 @@ from mli_utils.core.parameters import Params, parameter_groups
 
 
 def build(config: RunConfig) -> Network:
-    """The network of a run, at its initialization θ(0).
+    """Build the network of a run, at its initialization θ(0).
 
     Parameters
     ----------
     config : RunConfig
-        What determines the run.
+        Configuration of the run.
 
     Returns
     -------
     torch.nn.Module
-        Takes images (samples, channels, height, width) float32, returns logits (samples, classes).
+        Network that maps images (samples, channels, height, width) float32 to logits (samples, classes).
     """
     spec = DATASETS[config.dataset]
     model: Network
-    with torch.random.fork_rng([]):  # layers draw values of their own, which are replaced at once
+    with torch.random.fork_rng([]):  # torch initializes layers too; its draws must not change the global state
         if config.model == "vit":
             model = VisionTransformer(spec.shape, spec.classes, config.width, config.bias)
         elif config.model == "fcn":
@@ -41,10 +41,10 @@ def build(config: RunConfig) -> Network:
 
 
 def initialize(model: Network, config: RunConfig) -> Params:
-    """θ(0): Kaiming-normal weights times `init_scale` (variance 2 scale² / fan-in), biases 0, batch norm's scales 1.
+    """Draw θ(0): weights normal with variance 2 init_scale² / fan-in (Kaiming), biases 0, normalization scales 1.
 
-    Every weight is drawn on the CPU from the run's own generator, in the order of `named_parameters`, so runs that
-    differ only in their biases, learning rate or device start from the same weights.
+    Weights are drawn on the CPU from the run's own generator in the order of `named_parameters`, so runs that differ
+    only in biases, learning rate or device start from the same weights.
     """
     generator = torch.Generator().manual_seed(stream(config.seed, "initialization"))
     groups = parameter_groups(model)
@@ -60,5 +60,5 @@ def initialize(model: Network, config: RunConfig) -> Params:
 
 
 def stream(seed: int, purpose: str) -> int:
-    """A generator seed for one purpose of a run, unrelated to its seeds for other purposes."""
+    """Derive a generator seed for one purpose of a run, independent of its seeds for other purposes."""
     return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)[0] >> 1)

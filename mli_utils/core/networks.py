@@ -1,7 +1,7 @@
-"""Networks, and how each is evaluated.
+"""Networks and their evaluation.
 
-`Network.logits` also takes stacked parameters: with a leading dimension `stack` on every parameter, one call evaluates
-many networks (other seeds, or other points on a path), those with `stacked` through batched products.
+`Network.logits` also takes stacked parameters, with a leading dimension `stack`: one call evaluates many networks
+(seeds, or points on a path), by batched matrix products where `stacked`.
 """
 
 import math
@@ -14,54 +14,55 @@ from torch.func import functional_call
 
 from mli_utils.core.parameters import Params, own_parameters, unstack
 
-Statistics = dict[str, torch.Tensor]  # means and variances of every batch norm, named as the network's buffers
+Statistics = dict[str, torch.Tensor]  # mean and variance of every batch norm, by buffer name
 
 
 @dataclass(frozen=True)
 class Line:
-    """What the first layer makes of all images at the two ends of a line, which gives what it makes of them between.
+    """First-layer products at the two ends of a line of networks; products in between follow by interpolation.
 
-    ends : (samples, units) each, products of the images and the first weights at θ(0) and θ(T)
-    share : (stack,), how much of θ(T) there is in each network's first weights
+    ends : (samples, units) each, products of images and first weights at θ(0) and θ(T)
+    share : (stack,), coefficient of θ(T) in each network's first weights
     """
 
     ends: tuple[torch.Tensor, ...]
     share: torch.Tensor
 
     def at(self, samples: slice, out: torch.Tensor) -> None:
-        """Leave the products of these images in `out` (stack, samples, units)."""
+        """Write the products of these images to `out` (stack, samples, units)."""
         start, end = self.ends
         torch.lerp(start[samples], end[samples], self.share.view(-1, 1, 1), out=out)
 
 
 class Network(nn.Module):
-    """A module that takes images (…, channels, height, width), and what its evaluation needs to know of it."""
+    """A module on images (…, channels, height, width), with its evaluation settings."""
 
-    memory_format = torch.contiguous_format  # in which it computes
-    stacked = False  # whether it computes stacked parameters at once; others are computed one after the other
-    dense = False  # whether it is nothing but linear layers and ReLUs, `FCN`
-    samples_at_once = 250  # of an evaluation; a constant, so that results do not depend on the stack
+    memory_format = torch.contiguous_format  # layout of images and convolution weights
+    stacked = False  # whether it computes stacked parameters at once, rather than one after the other
+    dense = False  # whether it has only linear layers and ReLUs, as `FCN`
+    samples_at_once = 250  # evaluation batch size; constant, so that results do not depend on the stack
 
     def points_at_once(self, device: torch.device) -> int:
-        """How many points of a curve are evaluated together."""
+        """Return how many points of a curve to evaluate together."""
         return 8 if self.stacked else 1
 
     def lay_out(self, value: torch.Tensor) -> torch.Tensor:
-        """Images or weights in the order in memory that the network computes in."""
+        """Convert images or convolution weights to the network's memory format."""
         return value.contiguous(memory_format=self.memory_format) if value.ndim == 4 else value
 
     def logits(self, params: Params, images: torch.Tensor, statistics: Statistics | None = None) -> torch.Tensor:
-        """Logits at `params`: (samples, classes), or (stack, samples, classes) at stacked parameters.
+        """Compute logits: (samples, classes), or (stack, samples, classes) at stacked parameters.
 
         Parameters
         ----------
-        images : (samples, channels, height, width); at stacked parameters also (stack, samples, …), a batch a network
-        statistics : what batch norm normalises by; None: the batch's own
+        images : (samples, channels, height, width); with stacked parameters also (stack, samples, …), one batch per
+            network
+        statistics : batch-norm statistics; None: the batch's own
 
         Raises
         ------
         InputError
-            Names in `params` that are not the network's own, or some of its own missing.
+            The names in `params` differ from the network's.
         """
         own = own_parameters(self, params)
         if self.stacked:
@@ -70,8 +71,8 @@ class Network(nn.Module):
         if params[first].ndim == own[first].ndim:
             self.train(statistics is None)
             return functional_call(self, {**params, **(statistics or {})}, (self.lay_out(images),))
-        # One network after the other. One convolution in groups takes from 0.86 to 1.08 times as long, by the
-        # processor (`make bench BENCH=train_conv`), and its last bits would depend on the group's other networks.
+        # One grouped convolution for all would take 0.86 to 1.08 times as long, depending on the processor
+        # (`make bench BENCH=train_conv`), and its last bits would depend on the other networks.
         networks = unstack(params)
         batches = images if images.ndim == 5 else [images] * len(networks)
         return torch.stack([self.logits(one, batch, statistics) for one, batch in zip(networks, batches, strict=True)])
@@ -79,13 +80,13 @@ class Network(nn.Module):
     def outputs(
         self, params: Params, images: torch.Tensor, parts: list[slice], statistics: Statistics | None, line: Line | None
     ) -> Iterator[torch.Tensor]:
-        """Logits (stack, samples, classes) of all images, part by part, each valid until the next is asked for."""
+        """Yield logits (stack, samples, classes) of the images part by part, each valid until the next is asked for."""
         for part in parts:
             yield self.logits(params, images[part], statistics)
 
 
 class StackedLinear(nn.Linear):
-    """`nn.Linear` whose weight (stack, out, in) and bias (stack, out) may carry a leading stack dimension."""
+    """`nn.Linear` with an optional leading stack dimension: weight (stack, out, in), bias (stack, out)."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.weight.ndim == 2:
@@ -97,13 +98,13 @@ class StackedLinear(nn.Linear):
 
 
 class Scratch:
-    """Memory by name, as large as it was ever asked for; new memory for every product would take a third longer."""
+    """Buffers by name, reused and grown as needed; allocating for every product would take a third longer."""
 
     def __init__(self):
         self.memory = {}
 
     def __call__(self, name, like: torch.Tensor, *shape: int) -> torch.Tensor:
-        """A tensor of this shape, of the kind of `like`; it holds what the last user of the name left in it."""
+        """Return an uninitialised tensor, with dtype and device of `like`, that is valid until the name is reused."""
         size = math.prod(shape)
         if name not in self.memory or len(self.memory[name]) < size:
             self.memory[name] = like.new_empty(size)
@@ -111,25 +112,24 @@ class Scratch:
 
 
 class FCN(Network):
-    """A fully-connected ReLU network of `depth` weight layers.
+    """A fully-connected ReLU network with `depth` weight layers.
 
-    Without biases, or with an output bias of zero, the logits are homogeneous in the parameters:
-    z(cθ) = c^depth z(θ) for c ≥ 0.
+    Without biases, or with an output bias of zero, logits are homogeneous: z(cθ) = c^depth z(θ) for c ≥ 0.
     """
 
     stacked, dense = True, True
     samples_at_once = 1000
-    memory = {"cpu": 2**20, "cuda": 2**26}  # numbers of a layer that are computed at once: near the cache on a CPU
+    memory = {"cpu": 2**20, "cuda": 2**26}  # activations per layer at once; on a CPU about the cache size
 
     def __init__(self, features: int, classes: int, depth: int, width: int, bias: str):
         super().__init__()
         sizes = [features, *[width] * (depth - 1), classes]
-        self.units = sizes[1:]  # of each layer
+        self.units = sizes[1:]  # outputs of each layer
         self.layers = nn.ModuleList(
             StackedLinear(sizes[i], sizes[i + 1], bias=bias == "all" or (bias == "output" and i == depth - 1))
             for i in range(depth)
         )
-        self.scratch = Scratch()  # for evaluations
+        self.scratch = Scratch()  # buffers for evaluations
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         hidden = images.flatten(-3)
@@ -143,7 +143,7 @@ class FCN(Network):
 
     @torch.no_grad()
     def outputs(self, params, images, parts, statistics=None, line=None):
-        """As `Network.outputs`, layer by layer in memory that is used again; the first layer's products from `line`."""
+        """Yield logits as `Network.outputs`, in reused buffers and with the first layer's products from `line`."""
         last, stack = len(self.layers) - 1, len(next(iter(params.values())))
         for part in parts:
             inputs = images[part].flatten(1)
@@ -161,18 +161,18 @@ class FCN(Network):
 
 
 def weights_and_biases(params: Params) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Weight and bias of each layer of an `FCN`, None where there is no bias."""
+    """Return weight and bias of each layer of an `FCN`, None for a missing bias."""
     depth = sum(name.endswith("weight") for name in params)
     return [(params[f"layers.{i}.weight"], params.get(f"layers.{i}.bias")) for i in range(depth)]
 
 
 def first_product(params: Params, images: torch.Tensor) -> torch.Tensor:
-    """(samples, units): images times the first weights of one `FCN`."""
+    """Multiply images by the first weights of one `FCN`, giving (samples, units)."""
     return images.flatten(1) @ params["layers.0.weight"].mT
 
 
 def affine(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor) -> None:
-    """Leave a layer's outputs before the ReLU in `out` (stack, samples, units)."""
+    """Write a layer's pre-activations to `out` (stack, samples, units)."""
     if bias is None:
         torch.bmm(inputs, weight.mT, out=out)
     else:
@@ -180,7 +180,7 @@ def affine(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 
 class StackedLayerNorm(nn.LayerNorm):
-    """`nn.LayerNorm` whose weight and bias (stack, width) may carry a leading stack dimension."""
+    """`nn.LayerNorm` with an optional leading stack dimension: weight and bias (stack, width)."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         normal = nn.functional.layer_norm(inputs, self.normalized_shape, eps=self.eps)
@@ -188,7 +188,7 @@ class StackedLayerNorm(nn.LayerNorm):
 
 
 class LayerNormFCN(Network):
-    """`FCN` with a layer norm between every hidden layer and its ReLU."""
+    """`FCN` with a layer norm before every ReLU."""
 
     stacked = True
 
@@ -207,7 +207,7 @@ class LayerNormFCN(Network):
 
 
 class Block(nn.Module):
-    """Attention, then two layers, each after a layer norm and added to what came in: (…, samples · tokens, width)."""
+    """A pre-norm transformer block, attention then MLP, with residual connections: (…, samples · tokens, width)."""
 
     heads = 4
 
@@ -226,7 +226,7 @@ class Block(nn.Module):
         return signal + self.down(nn.functional.gelu(self.up(self.before_layers(signal))))
 
     def attend(self, mixed: torch.Tensor) -> torch.Tensor:
-        """Values of all tokens of an image, weighed by how queries fit keys, a head at a time."""
+        """Apply multi-head attention within each image to concatenated queries, keys and values."""
         size = mixed.shape[-1] // 3 // self.heads
         heads = mixed.unflatten(-2, (-1, self.tokens)).unflatten(-1, (3, self.heads, size)).transpose(-4, -2)
         queries, keys, values = heads.unbind(-3)  # each (…, samples, heads, tokens, size)
@@ -237,11 +237,11 @@ class Block(nn.Module):
 class VisionTransformer(Network):
     """A vision transformer (Dosovitskiy et al. 2021) of two blocks, ten weight layers deep.
 
-    An image is cut into four by four tokens; the last layer sees their normalised mean.
+    An image is cut into 4 × 4 patches, one token each; the output layer takes the tokens' normalised mean.
     """
 
     stacked = True
-    inputs = ("position",)  # is added to what the first layer makes of the patches
+    inputs = ("position",)  # counts as first-layer weights: added to the patch embedding
 
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int, bias: str):
         super().__init__()

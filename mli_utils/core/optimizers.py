@@ -1,10 +1,9 @@
-"""Gradients of many networks at once, and the optimizers that move them.
+"""Gradients and optimizers of many networks at once.
 
-A gradient is called with stacked `params`, one batch a network, buffers `into` shaped like the parameters, and a
-factor `keep`; it leaves keep · into + ∂loss/∂params in `into`, the loss being each network's mean cross-entropy. With
-the momentum as `keep` and the velocity as `into`, a layer's weight gradient is never written anywhere else. So an
-optimizer asks for the gradient itself, as `gradient(into, keep)`. Learning rate and weight decay may differ along the
-stack.
+A gradient takes stacked `params`, one batch per network, buffers `into` shaped like the parameters, and a factor
+`keep`. It sets `into` to keep · into + ∂loss/∂params, where loss is each network's mean cross-entropy. SGD passes its
+velocity as `into` and its momentum as `keep`, which saves a buffer for weight gradients; so an optimizer calls
+`gradient(into, keep)` itself. Learning rate and weight decay may differ between networks.
 """
 
 import math
@@ -17,20 +16,20 @@ from mli_utils.core.config import RunConfig
 from mli_utils.core.networks import Network, Scratch, affine, weights_and_biases
 from mli_utils.core.parameters import Params
 
-threshold_backward = torch.ops.aten.threshold_backward  # of a ReLU at 0: zero where the signal is
+threshold_backward = torch.ops.aten.threshold_backward  # ReLU gradient: zero where the activation is zero
 Gradient = Callable[[Params, torch.Tensor, torch.Tensor, Sequence[torch.Tensor], float], None]
 
 
 def gradient_of(model: Network, smoothing: float = 0.0) -> Gradient:
-    """The gradient of a network's loss: by hand where the network is `dense`, through autograd elsewhere.
+    """Return the gradient of a network's loss: manual backpropagation for a `dense` network, else autograd.
 
-    `smoothing` is the share of every label that is spread evenly over the classes, as in `cross_entropy`.
+    `smoothing` is the label smoothing, as in `cross_entropy`.
     """
     return ByHand(smoothing) if model.dense else Autograd(model, smoothing)
 
 
 def resting(gradient: Gradient, networks: torch.Tensor) -> Gradient:
-    """The same, but zero, whatever was kept, for the output bias of the networks that `networks` (stack,) marks."""
+    """Wrap a gradient to zero the output bias's buffer, momentum included, where `networks` (stack,) is true."""
 
     def of_the_rest(params, images, labels, into, keep):
         gradient(params, images, labels, into, keep)
@@ -40,7 +39,7 @@ def resting(gradient: Gradient, networks: torch.Tensor) -> Gradient:
 
 
 class Autograd:
-    """As PyTorch derives it; on a GPU from products in bfloat16, while parameters and sums stay in 32 bits."""
+    """PyTorch's gradient; on a GPU with matrix products in bfloat16, parameters and sums in float32."""
 
     precision = {"cuda": torch.bfloat16}
 
@@ -52,7 +51,7 @@ class Autograd:
         reduced = self.precision.get(images.device.type)
         with torch.autocast(images.device.type, reduced, enabled=reduced is not None):
             logits = self.model.logits(leaves, images).to(images.dtype)
-        # The sum over networks, so that each network's gradient is its own.
+        # Summing over networks keeps each network's gradient independent of the others.
         loss = cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=self.smoothing
         ) / len(labels.T)
@@ -61,7 +60,7 @@ class Autograd:
 
 
 class ByHand:
-    """Backpropagation through an `FCN`: three products a layer, in buffers that are reused from step to step.
+    """Backpropagation through an `FCN`: three matrix products per layer, in buffers reused at every step.
 
     Autograd takes twice the time: it writes every weight gradient transposed, and into new memory.
     """
@@ -73,7 +72,7 @@ class ByHand:
     def __call__(self, params, images, labels, into, keep):
         into = dict(zip(params, into, strict=True))
         layers = weights_and_biases(params)
-        signals = [images.flatten(2)]  # what enters each layer, then the logits: (stack, samples, units)
+        signals = [images.flatten(2)]  # inputs of each layer, then the logits: (stack, samples, units)
         for i, (weight, bias) in enumerate(layers):
             out = self.scratch(i, weight, *signals[i].shape[:2], weight.shape[1])
             affine(signals[i], weight, bias, out)
@@ -83,7 +82,7 @@ class ByHand:
             weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
             if i < len(layers) - 1:
                 into[weight].baddbmm_(errors.mT, signals[i], beta=keep)
-            else:  # the other way round: its bits would depend on the size of the stack, narrow as the logits are
+            else:  # transposed: otherwise, with so few classes, last bits depend on the stack size
                 into[weight].mT.baddbmm_(signals[i].mT, errors, beta=keep)
             if bias in into:
                 into[bias].mul_(keep).add_(errors.sum(1)) if keep else torch.sum(errors, 1, out=into[bias])
@@ -94,10 +93,10 @@ class ByHand:
 
 
 def _logit_errors(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """∂loss/∂logits, (stack, samples, classes).
+    """Compute ∂loss/∂logits, (stack, samples, classes).
 
-    Classes come before samples in memory while they are summed over: along so short a row softmax takes ten times as
-    long. It is written out, since the bits of PyTorch's own would depend on the size of the stack.
+    Classes come before samples in memory, since softmax along such short rows takes ten times as long. Softmax is
+    written out because the last bits of PyTorch's depend on the stack size.
     """
     errors = logits.mT.contiguous()
     errors.sub_(errors.amax(1, keepdim=True)).exp_()
@@ -112,7 +111,7 @@ def _logit_errors(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) 
 class Momentum:
     """SGD with momentum and weight decay, as `torch.optim.SGD`."""
 
-    kept = ("velocity",)  # what a checkpoint holds of it: lists of tensors shaped as the parameters
+    kept = ("velocity",)  # attributes to checkpoint: lists of tensors shaped like the parameters
 
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
@@ -123,7 +122,7 @@ class Momentum:
         self.gradients = _zeros(params) if self.longest else []
 
     def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
-        """Move `params` in place, with `of_lr` times each network's learning rate."""
+        """Update `params` in place with `of_lr` times each network's learning rate."""
         self.steps += 1
         if self.longest:
             gradient(self.gradients, 0.0)
@@ -138,7 +137,7 @@ class Momentum:
             value.addcmul_(velocity, _along(self.rate, value), value=-of_lr)
 
     def keep(self, runs: list[int]) -> None:
-        """Go on with these runs of the stack only."""
+        """Drop all runs of the stack but these."""
         self.rate, self.decay = self.rate[runs], self.decay[runs]
         self.velocity = [velocity[runs] for velocity in self.velocity]
         self.gradients = [gradient[: len(runs)] for gradient in self.gradients]
@@ -158,7 +157,7 @@ class Adam:
         self.steps = 0
 
     def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
-        """Move `params` in place, with `of_lr` times each network's learning rate."""
+        """Update `params` in place with `of_lr` times each network's learning rate."""
         gradient(self.gradients, 0.0)
         if self.longest:
             clip(self.gradients, self.longest)
@@ -173,7 +172,7 @@ class Adam:
             value.addcdiv_(mean * _along(self.rate, value), scale, value=-of_lr / unbias_mean)
 
     def keep(self, runs: list[int]) -> None:
-        """Go on with these runs of the stack only."""
+        """Drop all runs of the stack but these."""
         self.rate, self.decay = self.rate[runs], self.decay[runs]
         self.means = [mean[runs] for mean in self.means]
         self.squares = [square[runs] for square in self.squares]
@@ -182,7 +181,7 @@ class Adam:
 
 OPTIMIZERS: dict[str, type[Momentum | Adam]] = {"sgd": Momentum, "adam": Adam}
 
-# What the learning rate is multiplied by, at a share of the way through training.
+# Learning-rate factors, where `done` is the fraction of training done.
 SCHEDULES = {
     "constant": lambda done: 1.0,
     "linear": lambda done: 1 - done,
@@ -191,7 +190,7 @@ SCHEDULES = {
 
 
 def clip(gradients: Sequence[torch.Tensor], longest: float) -> None:
-    """Scale each network's whole gradient down to the norm `longest` where it is longer, as `clip_grad_norm_`."""
+    """Scale each network's whole gradient down to norm `longest` where it exceeds it, as `clip_grad_norm_`."""
     norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     scale = (longest / (norms + 1e-6)).clamp(max=1)
     for gradient in gradients:
@@ -213,5 +212,5 @@ def _zeros(params: Params) -> list[torch.Tensor]:
 
 
 def _along(setting: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """A setting (stack,) in the shape that multiplies `value` (stack, …)."""
+    """Reshape a per-network setting (stack,) to broadcast against `value` (stack, …)."""
     return setting.view(-1, *[1] * (value.ndim - 1))

@@ -1,6 +1,6 @@
-"""Parameters by name: the groups they move in, stacks of them, mixtures of two.
+"""Parameters by name: groups, stacks and mixtures of two.
 
-A stack is a leading dimension on every parameter: other seeds, or other points on a path.
+A stack has a leading dimension on every parameter, over seeds or points on a path.
 """
 
 import math
@@ -16,28 +16,28 @@ from mli_utils.core.config import InputError
 Params = dict[str, torch.Tensor]
 
 GROUPS = ("weights", "hidden_biases", "output_bias", "normalization")
-WEIGHTED, NORMALIZING = (nn.Linear, nn.Conv2d), (nn.BatchNorm2d, nn.LayerNorm)  # layers whose parameters have groups
+WEIGHTED, NORMALIZING = (nn.Linear, nn.Conv2d), (nn.BatchNorm2d, nn.LayerNorm)  # layers with parameter groups
 
 
 @dataclass(frozen=True)
 class Group:
-    """Where a parameter belongs: its group's name, and the number of weight layers up to and including its own."""
+    """A parameter's group, and the number of weight layers up to and including its own."""
 
     name: str
     layer: int
 
 
 def parameter_groups(model: nn.Module) -> dict[str, Group]:
-    """The group and layer of every parameter, by name; a normalisation has the layer that it follows.
+    """Map each parameter name to group and layer; a normalization belongs to the layer before it.
 
-    Of two ways between the same layers the longer counts: the convolution on a residual block's shortcut has the layer
-    of the block's first. Parameters that a module has besides its layers count as weights of the first layer where its
-    class lists them in `inputs`, as a transformer's positions.
+    Residual blocks count along their main branch: a shortcut convolution has the layer of the block's first
+    convolution. Parameters outside layers, such as position embeddings, are first-layer weights if their module's class
+    lists them in `inputs`.
 
     Raises
     ------
     InputError
-        A layer of another kind than `WEIGHTED` and `NORMALIZING`, or a parameter that belongs to none.
+        A parameter belongs to no layer in `WEIGHTED` or `NORMALIZING` and is not in `inputs`.
     """
     groups: dict[str, Group] = {}
     layer, last = 0, 0
@@ -59,7 +59,7 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
             raise InputError(f"no parameter group for {said} of {type(model).__name__}; known layers: {kinds}")
         else:
             groups |= {f"{name}.{parameter}".strip("."): Group("weights", 1) for parameter in of_module}
-    own = dict(model.named_parameters())  # a parameter that two layers share has one name
+    own = dict(model.named_parameters())  # a parameter shared by two layers has one name
     groups = {name: group for name, group in groups.items() if name in own}
     final = next(reversed(groups), "")
     if final.endswith(".bias") and groups[final].name == "hidden_biases":
@@ -68,7 +68,7 @@ def parameter_groups(model: nn.Module) -> dict[str, Group]:
 
 
 def own_parameters(model: nn.Module, params: Params, where: str = "") -> dict[str, nn.Parameter]:
-    """The network's own parameters by name; InputError where `params` (at `where`, for the message) has other names."""
+    """Return the network's parameters by name; InputError if `params` (at `where`, for the message) has other names."""
     own = dict(model.named_parameters())
     if params.keys() != own.keys():
         wrong = ", ".join(sorted(params.keys() ^ own.keys()))
@@ -77,26 +77,26 @@ def own_parameters(model: nn.Module, params: Params, where: str = "") -> dict[st
 
 
 def output_bias(params: Params) -> torch.Tensor | None:
-    """The bias on the logits, (classes,), or None where the network has none."""
+    """Return the output bias, (classes,), or None without one."""
     last = list(params)[-1]
     return params[last] if last.endswith("bias") else None
 
 
 def without_output_bias(params: Params) -> Params:
-    """The same parameters with an output bias of zero; those of a network without one as they are."""
+    """Return the parameters with the output bias, if any, set to zero."""
     bias = output_bias(params)
     return {name: torch.zeros_like(value) if value is bias else value for name, value in params.items()}
 
 
 def stack(many: list[Params]) -> Params:
-    """Copies of parameters of equal shapes, stacked along a new leading dimension."""
+    """Copy parameters of equal shapes into a stack, along a new leading dimension."""
     if len(many) > 1:
         return {name: torch.stack([params[name] for params in many]) for name in many[0]}
-    return {name: value.clone().unsqueeze(0) for name, value in many[0].items()}  # keeps its order in memory
+    return {name: value.clone().unsqueeze(0) for name, value in many[0].items()}  # keeps the memory format
 
 
 def unstack(params: Params) -> list[Params]:
-    """The networks of a stack, as views."""
+    """Return the networks of a stack, as views."""
     size = len(next(iter(params.values())))
     if size == 1:
         return [{name: value.squeeze(0) for name, value in params.items()}]
@@ -108,7 +108,7 @@ def device_of(params: Params) -> torch.device:
 
 
 def mix(start: torch.Tensor, end: torch.Tensor, share: np.ndarray | float) -> torch.Tensor:
-    """(1 − share) start + share end; several shares give a leading stack dimension."""
+    """Compute (1 − share) start + share end; several shares add a leading stack dimension."""
     c = torch.tensor(share, dtype=start.dtype, device=start.device)
     if c.ndim:
         c = c.view(-1, *[1] * start.ndim)
@@ -116,5 +116,5 @@ def mix(start: torch.Tensor, end: torch.Tensor, share: np.ndarray | float) -> to
 
 
 def norm(tensors: Iterable[torch.Tensor]) -> float:
-    """The Euclidean norm of all numbers in several tensors."""
+    """Compute the Euclidean norm of several tensors taken as one vector."""
     return math.sqrt(sum(tensor.double().square().sum().item() for tensor in tensors))

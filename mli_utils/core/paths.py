@@ -1,6 +1,6 @@
-"""Paths from θ(0) to θ(T), and other starts than θ(0).
+"""Paths from θ(0) to θ(T), and alternative starting points.
 
-A path gives each group of parameters a schedule c(α), and θ(α) = (1 − c(α)) θ(0) + c(α) θ(T) within the group.
+A path gives each parameter group a schedule c(α): θ(α) = (1 − c(α)) θ(0) + c(α) θ(T) within the group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from mli_utils.core.initialization import initialize, stream
 from mli_utils.core.networks import Network
 from mli_utils.core.parameters import GROUPS, Params, mix, own_parameters, parameter_groups
 
-# c(α) for a bias of weight layer ℓ. `homogeneous` keeps a bias in step with the signal that weights scaled by α
-# bring to its layer, so that from θ(0) = 0 the logits are α^depth z(θ(T)).
+# c(α) in weight layer ℓ. `homogeneous` scales a bias like its layer's signal when all weights scale by α: from
+# θ(0) = 0 the logits are α^depth z(θ(T)).
 SCHEDULES = {
     "linear": lambda alpha, layer: alpha,
     "homogeneous": lambda alpha, layer: alpha**layer,
@@ -35,7 +35,7 @@ PATHS = {
 
 
 def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
-    """The schedule of every group, for a named path or one given as {group: schedule}.
+    """Return the schedule of every group, for a named path or {group: schedule}.
 
     Raises
     ------
@@ -54,12 +54,12 @@ def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
 
 
 def alpha_grid(alphas: int | Sequence[float] | np.ndarray) -> np.ndarray:
-    """The points of a curve, float64: that many equally spaced from 0 to 1, or the increasing ones given.
+    """Return a curve's points as float64: `alphas` equally spaced ones from 0 to 1, or those listed.
 
     Raises
     ------
     InputError
-        Fewer than two points, points outside 0 to 1, or points that do not increase.
+        `alphas` is below 2, or a list that is empty, not increasing or outside [0, 1].
     """
     if isinstance(alphas, (int, np.integer)):
         if alphas < 2:
@@ -74,29 +74,29 @@ def alpha_grid(alphas: int | Sequence[float] | np.ndarray) -> np.ndarray:
 def interpolate_parameters(
     model: nn.Module, start: Params, end: Params, alpha: float | Sequence[float], path="linear"
 ) -> Params:
-    """Mix the parameters at two ends of a path.
+    """Interpolate between the parameters at the ends of a path.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Names the parameters and their groups.
+        Network with the names, shapes and groups of the parameters.
     start, end : dict of torch.Tensor
-        θ(0) and θ(T), by parameter name; left as they are.
+        θ(0) and θ(T), by parameter name; not modified.
     alpha : float or sequence of float
-        One number from 0 to 1, or several, which give every parameter a leading stack dimension.
+        One number in [0, 1], or increasing ones, which add a leading stack dimension to every parameter.
     path : str or dict
-        A name in `PATHS`, or {group: schedule}.
+        Name in `PATHS`, or {group: schedule}.
 
     Returns
     -------
     dict of torch.Tensor
-        Parameters at α, by name; at α = 0 exactly `start` and at α = 1 exactly `end` on paths that join them.
+        θ(α), by parameter name; exactly `start` at α = 0 and `end` at α = 1 on paths that join them.
 
     Raises
     ------
     InputError
-        An unknown path, points outside 0 to 1, a layer that belongs to no group, or parameters at either end that the
-        model has not, that it lacks, or that have other shapes than its own.
+        An unknown path, α outside [0, 1] or not increasing, a parameter without a group, or parameters whose names or
+        shapes differ from the network's.
     """
     points = alpha_grid(np.atleast_1d(alpha))
     of_group = schedules(path)
@@ -111,7 +111,7 @@ def interpolate_parameters(
 
 
 def _check_fit(model: nn.Module, side: str, params: Params) -> None:
-    """Raise where the parameters at one end of a path are not the model's."""
+    """Raise InputError where names or shapes of parameters at one end differ from the network's."""
     own = own_parameters(model, params, f" at the {side}")
     for name, value in params.items():
         if value.shape != own[name].shape:
@@ -119,17 +119,17 @@ def _check_fit(model: nn.Module, side: str, params: Params) -> None:
             raise InputError(f"{name} at the {side} has the shape {there}; allowed: {allowed}, the network's own")
 
 
-# Section 10 walks to the same trained networks from each start: `start(model, config, (θ(0), θ(T)))` gives it.
+# Starting points of paths to one trained network (section 10), each as `start(model, config, (θ(0), θ(T)))`.
 
 
 def other(model: Network, config: RunConfig, ends: Sequence[Params]) -> Params:
-    """An initialization of the same law that the run did not start from."""
+    """Draw another initialization from the run's distribution."""
     again = initialize(model, config.replace(seed=stream(config.seed, "another start")))
     return {name: value.to(ends[0][name].device) for name, value in again.items()}
 
 
 def noise(model: Network, config: RunConfig, ends: Sequence[Params]) -> Params:
-    """Normal noise with the norm of the trained weights, layer by layer; all other parameters as at θ(0)."""
+    """Replace each weight tensor of θ(0) by normal noise with the norm of the trained one."""
     generator = torch.Generator().manual_seed(stream(config.seed, "noise"))
     start = dict(ends[0])
     for name, group in parameter_groups(model).items():

@@ -1,18 +1,18 @@
-"""What is measured of curves and histories: plateau, bump, and when a class is learned (sections 01 and 07)."""
+"""Plateau and bump of a curve, and the step at which a class is learned (sections 01 and 07)."""
 
 import numpy as np
 import pandas as pd
 
 from mli_utils.core.config import DATASETS, FIELDS, InputError
 
-ALONG = ("alpha", "alpha_weights", "alpha_bias")  # columns that say where on a path or square a row is
-FITTED_ERROR = 0.01  # a run that gets more of its training set wrong than this is no minimizer
+ALONG = ("alpha", "alpha_weights", "alpha_bias")  # columns with a row's position on a path or square
+FITTED_ERROR = 0.01  # largest training error of a fitted run
 
 
 def crossing(alphas, values, threshold: float) -> float:
-    """The largest α up to which `values` has stayed at or above `threshold`, linear between grid points.
+    """Find the largest α up to which `values` stays at or above `threshold`, linear between grid points.
 
-    0 where the first value is already below, the last α where none is, NaN where a value is not finite.
+    0 if the first value is below, the last α if none is, NaN if a value is not finite.
     """
     alphas, values = np.asarray(alphas, float), np.asarray(values, float)
     if not np.isfinite(values).all():
@@ -28,40 +28,40 @@ def crossing(alphas, values, threshold: float) -> float:
 
 
 def monotonicity_gap(values) -> float:
-    """The largest rise of a curve from any point to any later one (Lucas et al. 2021), here called the bump."""
+    """Compute the bump: the largest rise of a curve from any point to a later one (Lucas et al. 2021)."""
     values = np.asarray(values, float)
     return float(np.max(values - np.minimum.accumulate(values)))
 
 
 def thresholds(classes: int, tolerance: float) -> dict[str, float]:
-    """What error (fraction wrong) and loss (nats) fall below at a plateau's end: chance, less the tolerance's share."""
+    """Return the error (fraction wrong) and loss (nats) that end a plateau: chance level times 1 − tolerance."""
     level = 1 - tolerance
     return {"error": level * (1 - 1 / classes), "loss": level * np.log(classes)}
 
 
 def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Measure how far along each path nothing has been learned yet.
+    """Measure the initial plateau and the bump of each curve.
 
-    The error plateau is the largest α such that error ≥ (1 − tolerance)(1 − 1/k) up to there, the loss plateau the
-    largest such that loss ≥ (1 − tolerance) ln k, with k classes; both linear between grid points (section 01). The
-    bump is the largest rise of the loss from any point to any later one (Lucas et al. 2021).
+    The error plateau is the largest α up to which error ≥ (1 − tolerance)(1 − 1/k), the loss plateau the largest up to
+    which loss ≥ (1 − tolerance) ln k, for k classes; both are linear between grid points (section 01). The bump is the
+    largest rise of the loss from any point to a later one (Lucas et al. 2021).
 
     Parameters
     ----------
     curves : pandas.DataFrame
-        As `interpolate` returns them.
+        Curves from `interpolate`.
     tolerance : float
-        Share of the way from chance to nothing, from 0 up to, but not, 1.
+        Relative drop below chance level that ends a plateau, in [0, 1).
 
     Returns
     -------
     pandas.DataFrame
-        A row a run and path: the fields that tell curves apart, `error_plateau` and `loss_plateau` (α), `bump` (nats).
+        One row per run and path: identifying fields, `error_plateau` and `loss_plateau` (α), `bump` (nats).
 
     Raises
     ------
     InputError
-        A tolerance outside 0 to 1, or a frame that lacks a column of a curve.
+        A tolerance outside [0, 1), or a frame that lacks a column of a curve.
     """
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance={tolerance} is not allowed; allowed: from 0 up to, but not, 1")
@@ -80,7 +80,7 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
 
 
 def apart(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd.DataFrame, list[dict]]:
-    """What a frame of many curves has of each: a row of `keys`, and `columns` as arrays in the order of α and label."""
+    """Split a frame into curves: a row of `keys` each, and arrays of `columns` each, ordered by α and label."""
     number = curves.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     labels = [curves.label] if "label" in curves else []
     order = np.lexsort([*labels, curves.alpha, number])
@@ -91,14 +91,14 @@ def apart(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd
 
 
 def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:
-    """Blank what was measured of runs that did not fit.
+    """Set measurements of runs that did not fit to NaN.
 
-    So a group of runs keeps its place in tables and figures when none of them fitted.
+    Rows stay, so a group without fitted runs keeps its place in tables and figures.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        With a column `status`, as `interpolate` and `table` return it.
+        Frame with a column `status`, as from `interpolate` or `table`.
 
     Returns
     -------
@@ -111,22 +111,22 @@ def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def stays_from(steps, good) -> float:
-    """The first of `steps` from which `good` holds to the end; NaN where it does not hold at the end."""
+    """Return the first of `steps` from which `good` holds to the end, NaN if none."""
     bad = np.flatnonzero(~np.asarray(good))
     after = bad[-1] + 1 if len(bad) else 0
     return float(np.asarray(steps)[after]) if after < len(steps) else float("nan")
 
 
 def learned_at(history: pd.DataFrame) -> pd.Series:
-    """The first optimizer step from which each class's training error stays under 50 %; NaN where it never does.
+    """Find the first optimizer step from which each class's training error stays under 50 %; NaN if none.
 
     Parameters
     ----------
-    history : a run's, with columns `step` and `class_error_0`, `class_error_1`, …
+    history : history of a run, with columns `step` and `class_error_0`, `class_error_1`, …
 
     Returns
     -------
-    Series by class number
+    Series of steps by class number
     """
     of_classes = history.filter(like="class_error_")
     first = {

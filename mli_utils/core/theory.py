@@ -1,6 +1,6 @@
-"""What can be computed without training a network: the r-homogeneous model, and curves from one forward pass.
+"""Theory: the r-homogeneous model, and curves from one forward pass of a trained network.
 
-The derivations are in the book: sections 03 (weights and biases) and 04 (where the bias gap comes from).
+The book derives both in sections 03 (weights and biases) and 04 (the bias gap).
 """
 
 import math
@@ -20,8 +20,8 @@ from mli_utils.core.config import InputError
 class Flow:
     """A solution of the r-homogeneous model: gradient flow of the cross-entropy, from t = 0 to `times[-1]`.
 
-    times : (points,), as the solver stepped, units of the flow
-    weights : (points, k, k), W_ij of input i and class j
+    times : (points,), the solver's steps, in units of the flow
+    weights : (points, k, k), W_ij for input i and class j
     biases : (points, k)
     losses : (points,) mean cross-entropy, nats
     """
@@ -38,11 +38,11 @@ class Flow:
         return self.biases.shape[1]
 
     def at(self, times) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (times, k, k) and biases (times, k) at any times between the ends."""
+        """Return weights (times, k, k) and biases (times, k) at any times within the solution."""
         return unpack(self.solution(np.atleast_1d(times)).T, self.k)
 
     def learned_at(self) -> np.ndarray:
-        """(k,) the time from which each class's probability on its own input stays above one half; NaN if never."""
+        """Find the time (k,) from which each class's probability on its input stays above one half; NaN if never."""
         own = np.diagonal(probabilities(self.weights, self.biases, self.r), axis1=1, axis2=2)
         found = np.full(self.k, np.nan)
         for label in range(self.k):
@@ -53,9 +53,9 @@ class Flow:
         return found
 
     def frame(self, points: int = 400) -> pd.DataFrame:
-        """Tidy rows of `time`, `class` (by its place in the order of learning), `weight` W_ii and `bias` b_i.
+        """Return tidy rows of `time`, `class` (rank in the order of learning), `weight` W_ii and `bias` b_i.
 
-        Equally spaced times, until a little after the last class has been learned.
+        Times are equally spaced until a little after the last class is learned.
         """
         order = np.argsort(self.learned_at())
         end = min(1.3 * np.nanmax(self.learned_at()), self.times[-1])
@@ -74,7 +74,7 @@ class Flow:
         )
 
     def _crossing(self, label: int, after: int) -> float:
-        """When a class passes one half, between two of the solver's points."""
+        """Find the time between two solver steps at which a class's probability passes one half."""
         from scipy.optimize import brentq
 
         def above(time):
@@ -85,50 +85,50 @@ class Flow:
 
 
 def unpack(state: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (…, k, k) and biases (…, k) of flat states (…, k² + k)."""
+    """Split flat states (…, k² + k) into weights (…, k, k) and biases (…, k)."""
     return state[..., : k * k].reshape(*state.shape[:-1], k, k), state[..., k * k :]
 
 
 def probabilities(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray:
-    """p_j(e_i), (…, k, k)."""
+    """Compute the class probabilities p_j(e_i), (…, k, k)."""
     return _shares(weights**r + biases[..., None, :])
 
 
 def mean_loss(weights: np.ndarray, biases: np.ndarray, r: int) -> np.ndarray:
-    """Mean cross-entropy over the k inputs, nats."""
+    """Compute the mean cross-entropy over the k inputs, nats."""
     logits = _below_the_largest(weights**r + biases[..., None, :])
     total = np.log(np.add.reduce(np.exp(logits), -1))
     return np.add.reduce(total - np.diagonal(logits, axis1=-2, axis2=-1), -1) / logits.shape[-1]
 
 
 def _shares(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last dimension, in place. (scipy's takes four times as long on arrays this small.)"""
+    """Compute the softmax over the last dimension, in place; scipy's takes four times as long on such small arrays."""
     shares = np.exp(_below_the_largest(logits), out=logits)
     shares /= np.add.reduce(shares, -1, keepdims=True)
     return shares
 
 
 def _below_the_largest(logits: np.ndarray) -> np.ndarray:
-    """The logits less the largest of their input, in place."""
+    """Subtract each input's largest logit, in place."""
     logits -= np.maximum.reduce(logits, -1, keepdims=True)
     return logits
 
 
 @cache
 def _one_hot(k: int) -> np.ndarray:
-    """(k, k) the labels, kept since every step of a flow asks for them."""
+    """Return the labels (k, k), cached because every step of a flow needs them."""
     labels = np.eye(k)
     labels.flags.writeable = False
     return labels
 
 
 def initial_weights(k: int, delta: float, seed: int = 0, noise: float = 0.1) -> np.ndarray:
-    """(k, k) W_ij(0) = δ (1 + noise u), u uniform on (−1, 1)."""
+    """Draw W_ij(0) = δ (1 + noise u), (k, k), with u uniform on (−1, 1)."""
     return delta * (1 + noise * np.random.default_rng(seed).uniform(-1, 1, (k, k)))
 
 
 def velocity(state: np.ndarray, r: int, k: int) -> np.ndarray:
-    """d/dt of flat states (…, k² + k): minus the gradient of the mean cross-entropy."""
+    """Compute the time derivative of flat states (…, k² + k): minus the gradient of the mean cross-entropy."""
     weights, biases = unpack(state, k)
     slopes = weights ** (r - 1)
     residual = _one_hot(k) - _shares(slopes * weights + biases[..., None, :])
@@ -137,7 +137,7 @@ def velocity(state: np.ndarray, r: int, k: int) -> np.ndarray:
 
 
 def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
-    """(k² + k, k² + k) the derivative of `velocity`. Inputs meet only in the biases, so most of it is zero."""
+    """Compute the derivative of `velocity`, (k² + k, k² + k); mostly zero, since inputs share only the biases."""
     weights, biases = unpack(state, k)
     p = probabilities(weights, biases, r)
     slope = r * weights ** (r - 1)  # ∂z_ij / ∂W_ij
@@ -158,14 +158,14 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
 
 
 def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0.1, final_loss: float = 1e-2) -> Flow:
-    """Gradient flow of the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
+    """Solve the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
 
-    LSODA with the analytic Jacobian, relative tolerance 1e-8.
+    Uses LSODA with the analytic Jacobian and relative tolerance 1e-8.
 
     Raises
     ------
     InputError
-        r below 2 (the origin is then no saddle), k below 2, δ, noise or the final loss outside its range.
+        r below 2 (the origin is then no saddle), k below 2, or any argument outside its range.
     """
     for name, whole, low, high in (("r", r, 2, 50), ("k", k, 2, 100)):
         if not (isinstance(whole, (int, np.integer)) and low <= whole <= high):
@@ -195,19 +195,17 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
 
 
 def escape_time(r: int, delta: float, k: int) -> float:
-    """When a diagonal weight that starts at δ leaves the neighbourhood of zero, as long as all classes are equally
-    likely: k / (r (r−2) (1−1/k) δ^(r−2)) for r > 2, where W → ∞; k ln(1/δ) / (2 (1−1/k)) for r = 2, where W = 1.
-    """
+    """Compute when a diagonal weight from δ reaches ∞ (1 for r = 2), while all classes are equally likely."""
     if r == 2:
         return k * math.log(1 / delta) / (2 * (1 - 1 / k))
     return k / (r * (r - 2) * (1 - 1 / k) * delta ** (r - 2))
 
 
 def biases_from_weights(weights: np.ndarray, start: np.ndarray, r: int) -> np.ndarray:
-    """(…, k) the biases that gradient flow has brought about by the time the weights (…, k, k) are what they are.
+    """Compute the biases (…, k) that gradient flow reaches together with the weights (…, k, k).
 
-    Divide the equation for W_ij by r W_ij^(r−1), sum over i, and compare with that for b_j: the two sides have the same
-    rate. So b_j = Σ_i [W_ij(0)^(2−r) − W_ij^(2−r)] / (r (r−2)), or ½ Σ_i ln(W_ij / W_ij(0)) for r = 2, at all times.
+    The equation for W_ij, divided by r W_ij^(r−1) and summed over i, has the right-hand side of the equation for b_j.
+    So b_j = Σ_i [W_ij(0)^(2−r) − W_ij^(2−r)] / (r (r−2)), or ½ Σ_i ln(W_ij / W_ij(0)) for r = 2, at all times.
     """
     if r == 2:
         return np.log(weights / start).sum(-2) / 2
@@ -215,7 +213,7 @@ def biases_from_weights(weights: np.ndarray, start: np.ndarray, r: int) -> np.nd
 
 
 def flow_curve(flow: Flow, alphas: np.ndarray) -> np.ndarray:
-    """(alphas,) the loss on the straight line between the ends of a flow, nats."""
+    """Compute the loss (alphas,) on the straight line between the ends of a flow, nats."""
     share = np.asarray(alphas)[:, None, None]
     weights = (1 - share) * flow.weights[0] + share * flow.weights[-1]
     biases = (1 - share[..., 0]) * flow.biases[0] + share[..., 0] * flow.biases[-1]
@@ -226,13 +224,13 @@ def flow_curve(flow: Flow, alphas: np.ndarray) -> np.ndarray:
 
 
 def closed_form(signal, bias, depth: int, alphas, path: str = "linear"):
-    """z(α) = α^r s + c(α) b, with c = α on the linear path and α^r on the homogeneous one.
+    """Compute z(α) = α^r s + c(α) b, with c = α on the linear path and α^r on the homogeneous one.
 
     Parameters
     ----------
     signal : (…, samples, classes) s, the trained network's logits without its output bias
     bias : (classes,) b
     depth : r, the number of weight layers
-    alphas : (alphas, 1, 1), an array or a tensor as the others are
+    alphas : (alphas, 1, 1), an array or a tensor, as `signal` and `bias`
     """
     return alphas**depth * signal + (alphas if path == "linear" else alphas**depth) * bias

@@ -1,7 +1,7 @@
-"""Training of many networks at once: runs of one shape share every batched product, and nothing else.
+"""Training of many networks at once: runs of one shape share batched matrix products and nothing else.
 
-Each run draws its initialization and its batches from generators of its own, ends by itself, and comes out the same
-(to float rounding) whichever runs were trained beside it.
+Each run has its own generators for initialization and batches, and its own end. Its result does not depend, up to float
+rounding, on the runs trained beside it.
 """
 
 import itertools
@@ -24,11 +24,11 @@ from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, gra
 from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
 from mli_utils.core.plateaus import FITTED_ERROR
 
-# A history is measured on the first images, PROBE at most. It has a row at every step up to DENSE_STEPS, then
-# ROWS_AN_E_FOLD while the number of steps grows by a factor e: an evaluation costs as much as a few steps.
+# Histories are measured on at most PROBE first images, at every step up to DENSE_STEPS, then ROWS_AN_E_FOLD times per
+# factor e of steps, because an evaluation costs as much as a few steps.
 PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 500, 16, 12
 
-# What runs of a stacked model must have in common to be trained together.
+# Fields that runs of a stacked model must share to be trained together.
 SHAPE = (
     *("dataset", "model", "depth", "width", "bias", "normalization", "n_train", "imbalance"),
     *("optimizer", "momentum", "schedule", "clip", "label_smoothing", "batch_size", "epochs"),
@@ -37,12 +37,12 @@ SHAPE = (
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gives: a run's endpoints (on the CPU), its history, and how it ended.
+    """Result of training: a run's endpoints (on the CPU), history and summary.
 
-    `summary` has `status` (fitted; unfitted: more than 1 % of the training set is wrong; diverged: the loss is not
+    `summary` has `status` (fitted; unfitted: over 1 % of the training set misclassified; diverged: the loss is not
     finite), `steps`, `train_loss`, `train_error`, `test_error`, `start_norm` ‖θ(0)‖, `distance` ‖θ(T) − θ(0)‖,
-    `output_bias` (a list, or None), `class_counts` (training images of each class) and `seconds`, the run's share of
-    the time its group took.
+    `output_bias` (a list, or None), `class_counts` (training images of each class) and `seconds`, its share of the
+    group's training time.
     """
 
     config: RunConfig
@@ -62,17 +62,17 @@ class State:
     arrays: dict[str, np.ndarray]
 
 
-Save = Callable[[Sequence[RunConfig], Callable[[], Iterator[State]]], None]  # of runs, and what gives their states
+Save = Callable[[Sequence[RunConfig], Callable[[], Iterator[State]]], None]  # runs, and a function yielding states
 
 
 def shape(config: RunConfig) -> tuple:
-    """What runs must have in common to be trained together: `SHAPE`, or everything where a model is not stacked."""
+    """Return the values that runs trained together share: `SHAPE`, or all fields if the model is not stacked."""
     return tuple(getattr(config, name) for name in (SHAPE if MODELS[config.model].stacked else FIELDS))
 
 
 @dataclass
 class _Stack:
-    """Runs that are being trained: one of each list a run, one row of each tensor."""
+    """Runs in training: one item of each list and one row of each tensor per run."""
 
     configs: list[RunConfig]
     starts: list[Params]
@@ -90,14 +90,14 @@ class _Stack:
         return cls(configs, starts, batches, [[] for _ in configs], params, optimizer)
 
     def keep(self, runs: list[int]) -> None:
-        """Go on with these runs of the stack only."""
+        """Drop all runs of the stack but these."""
         for name in ("configs", "starts", "batches", "histories"):
             setattr(self, name, [getattr(self, name)[i] for i in runs])
         self.params = {name: value[runs] for name, value in self.params.items()}
         self.optimizer.keep(runs)
 
     def states(self, seconds: float) -> Iterator[State]:
-        """What a checkpoint holds of each run."""
+        """Yield each run's state, for a checkpoint."""
         for i, history in enumerate(self.histories):
             tensors = {f"params/{name}": value[i] for name, value in self.params.items()}
             for kind in self.optimizer.kept:
@@ -108,7 +108,7 @@ class _Stack:
             yield State(self.optimizer.steps, seconds, list(history), arrays)
 
     def go_on(self, model: Network, states: Sequence[State]) -> None:
-        """Be where these states are."""
+        """Restore these states."""
 
         def of(kind: str) -> Params:
             rows = [
@@ -135,20 +135,19 @@ def train_group(
     states: Sequence[State] = (),
     save: Save | None = None,
 ) -> Iterator[Trained]:
-    """Train runs of one shape together, and yield each as soon as it has ended.
+    """Train runs of one shape together, and yield each as soon as it ends.
 
-    A run ends where its history is logged and the loss there is at most `stop_loss` or not finite, or else after
-    `epochs`. The history has columns `step`, `loss`, `error`, `class_error_0`, …, on the first training images
-    (`PROBE`).
+    A run ends at a logged step where its loss is at most `stop_loss` or not finite, or else after `epochs`. The history
+    has columns `step`, `loss`, `error`, `class_error_0`, …, on the first training images (`PROBE`).
 
     Parameters
     ----------
     configs : runs of equal `shape`
-    training_set, test_set : what they are trained on, as `data.training_set` gives it, and the whole test split
-    device : where to compute
-    progress : called with numbers of epochs that have been done, or will not be needed
-    states : where the runs go on, all at one step, to the last bit; none: from their initialization
-    save : called after every epoch with the runs that go on, and a function that gives their states
+    training_set, test_set : training images from `data.training_set`, and the whole test split
+    device : device to compute on
+    progress : called with numbers of epochs done or no longer needed
+    states : checkpoints to resume from, all at one step, bit for bit; empty: start at initialization
+    save : called after every epoch with the unfinished runs and a function that yields their states
     """
     assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
     with plain_float32():
@@ -211,7 +210,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
 
 
 def log_steps() -> Iterator[int]:
-    """The steps at which a history has a row: every one at first, then a constant number an e-fold."""
+    """Yield the logged steps: every step at first, then a constant number per factor e."""
     step = 0
     while True:
         yield step
@@ -219,7 +218,7 @@ def log_steps() -> Iterator[int]:
 
 
 def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Tensor) -> Iterator[dict]:
-    """One row of history for each run of a stack, to seven digits."""
+    """Yield one row of history per run of a stack, to seven digits."""
     members = torch.bincount(labels, minlength=measured["wrong"].shape[1])
     errors = measured["wrong"].sum(1) / len(labels)
     class_errors = measured["wrong"] / members
@@ -229,7 +228,7 @@ def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Ten
 
 
 def summarize(model: Network, start: Params, end: Params, training_set: ImageSet, test_set: ImageSet) -> dict:
-    """How a run ended: `Trained.summary`, but for its `steps` and `seconds`. `end` is where to compute."""
+    """Compute `Trained.summary`, except `steps` and `seconds`, on the device of `end`."""
     device = device_of(end)
     stacked = {name: value.unsqueeze(0) for name, value in end.items()}
 

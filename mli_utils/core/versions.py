@@ -1,18 +1,18 @@
-"""The version of every mechanism that makes a number, in one table.
+"""Versions of all mechanisms that produce numbers.
 
-Addresses of finished work hold these numbers, workers of a cluster must have the same table, and a golden test says so
-where numbers change and none was raised. Raise a version when its mechanism gives something else for the same input.
+Store addresses contain these versions, workers of a cluster must have the same ones, and a golden test fails if numbers
+change but no version does. Raise a version when its mechanism gives another result for the same input.
 """
 
 VERSIONS: dict = {
-    "data": 1,  # images, labels or their order, of the same archive
-    "initialization": 1,  # θ(0), of the same config
+    "data": 1,  # images, labels or their order, given the archive
+    "initialization": 1,  # θ(0), given the config
     "training": {"fcn": 4, "vgg16": 3, "resnet18": 3, "vit": 2},  # θ(T), history or summary, by model
-    "curves": 2,  # loss and error, of the same endpoints
-    "starts": 1,  # the `other` or `noise` of a run
-    "weights_and_biases": 1,  # a square or a prediction, of the same endpoints
-    "bias_gap": 1,  # a flow or a survey, of the same parameters
-    "bias_ablation": 1,  # predictions for images, of the same endpoints
-    "interventions": 1,  # a curve, of the same endpoints and biases
-    "neighbours": 1,  # lengths or single-layer curves, of the same endpoints
+    "curves": 2,  # loss and error, given the endpoints
+    "starts": 1,  # starting points `other` and `noise`
+    "weights_and_biases": 1,  # squares and predictions, given the endpoints
+    "bias_gap": 1,  # flows and surveys, given the parameters
+    "bias_ablation": 1,  # predictions for images, given the endpoints
+    "interventions": 1,  # curves, given the endpoints and biases
+    "neighbours": 1,  # lengths and single-layer curves, given the endpoints
 }

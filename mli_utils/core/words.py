@@ -1,23 +1,23 @@
-"""Numbers in words."""
+"""Numbers as text."""
 
 import math
 from collections.abc import Mapping
 
 
 def span(row: Mapping, form: str = ".2f") -> str:
-    """Write a value and its interval, as `0.41 (0.35 to 0.47)`.
+    """Format a value and its interval, as `0.41 (0.35 to 0.47)`.
 
     Parameters
     ----------
     row : mapping
-        `mean` or `value`, `low` and `high`; None or NaN where there is none.
+        `mean` or `value`, `low` and `high`; None or NaN if undefined.
     form : str
-        How numbers are written.
+        Format specification of the numbers.
 
     Returns
     -------
     str
-        The value, and its interval if it has one; a dash without a value.
+        The value, and its interval if defined; a dash if the value is undefined.
     """
     value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):

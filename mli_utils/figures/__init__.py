@@ -1,1 +1,1 @@
-"""A tidy frame becomes a figure, a table or a number in the text."""
+"""Figures, tables and numbers in the text, made from tidy frames."""

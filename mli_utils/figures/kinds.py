@@ -1,4 +1,4 @@
-"""Kinds of figure, in the house style: a tidy frame in, a figure out. `show.show` puts it into the book."""
+"""Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
 import math
 from collections.abc import Sequence
@@ -20,36 +20,36 @@ def curve_figure(
     columns: str | None = None,
     measures: Sequence[str] = ("loss", "error"),
 ) -> Figure:
-    """Draw curves over α, a line a value of `hue`, one row of panels a measure.
+    """Plot curves over α: one line per value of `hue`, separate panels per measure.
 
-    Lines are means over runs, bands reach from the lowest run to the highest. Dotted lines show what chance gives, ln k
-    and 1 − 1/k with k classes.
+    Lines are means over runs; bands span the lowest to the highest run. Dotted lines mark chance with k classes: loss
+    ln k, error 1 − 1/k.
 
     Parameters
     ----------
     curves : pandas.DataFrame
-        Rows of `dataset`, `alpha`, `hue` and the measures, as `interpolate` returns them.
+        Columns `dataset`, `alpha`, `hue` and the measures, as `interpolate` returns them.
     hue : str
-        The column that tells lines apart.
+        Column whose values get a line each.
     columns : str, optional
-        The column whose values have a column of panels each; without it the measures stand side by side.
+        Column whose values get a column of panels each; default: measures side by side.
     measures : sequence of str
-        Columns to draw.
+        Columns to plot.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For `show`; one that says so where there is nothing to draw.
+        For `show`; a placeholder with a message if no row has data.
 
     Raises
     ------
     InputError
-        The frame lacks one of these columns.
+        A named column is missing.
     """
     if nothing(curves, "alpha", hue, columns, *measures):
         return empty_figure()
     keys = [name for name in dict.fromkeys(["alpha", hue, columns]) if name]
-    grouped = curves.groupby(keys, sort=False)[list(measures)]  # seaborn takes ten times as long for the same
+    grouped = curves.groupby(keys, sort=False)[list(measures)]  # ten times as fast as seaborn's means and bands
     tall = grouped.mean().reset_index().melt(id_vars=keys, value_vars=list(measures), var_name="measure")
     bands = grouped.agg(["min", "max"]).reset_index().sort_values("alpha")
     names = list(dict.fromkeys(curves[hue]))
@@ -92,30 +92,30 @@ def curve_figure(
 
 
 def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, join: bool = False) -> Figure:
-    """Draw a dot a run, and the mean with its 95 % interval beside the dots, one panel a measure.
+    """Plot one dot per run beside the mean with its 95 % interval; one panel per measure.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        A row a run, as `plateau` returns them.
+        One row per run, as `plateau` returns it.
     x : str
-        Column on the axis: numbers stand where they are, names at equal distances.
+        Column on the x-axis: numbers to scale, names equally spaced.
     measures : sequence of str
-        Columns to draw.
+        Columns to plot.
     hue : str
-        The column that tells colours apart.
+        Column whose values get a colour each.
     join : bool
-        Whether a line joins the means.
+        Whether to join the means by a line.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For `show`; one that says so where there is nothing to draw.
+        For `show`; a placeholder with a message if no row has data.
 
     Raises
     ------
     InputError
-        The frame lacks one of these columns.
+        A named column is missing.
     """
     if nothing(frame, x, hue, *measures):
         return empty_figure()
@@ -162,38 +162,38 @@ def xy_figure(
     guides: pd.DataFrame | None = None,
     height: float = 3.4,
 ) -> Figure:
-    """Draw lines or a scatter of two columns.
+    """Plot one column against another, as lines or as a scatter.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        What is drawn, a row a point.
+        One row per point.
     x, y : str
-        The two columns.
+        Columns on the axes.
     hue : str
-        The column that tells colours apart.
+        Column whose values get a colour each.
     kind : str
         `line` or `scatter`.
     columns : str, optional
-        The column whose values have a panel each.
+        Column whose values get a panel each.
     log : str
-        The axes that are logarithmic: some of `xy`.
+        Logarithmic axes: `x`, `y` or `xy`; empty for none.
     diagonal : bool
-        Whether y = x is drawn, dotted.
+        Whether to draw y = x, dotted.
     guides : pandas.DataFrame, optional
-        The same columns, drawn as dotted lines.
+        Reference lines, drawn dotted; columns `x`, `y` and `hue`.
     height : float
-        Of a panel, inches.
+        Height of a panel, inches.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For `show`; one that says so where there is nothing to draw.
+        For `show`; a placeholder with a message if no row has data.
 
     Raises
     ------
     InputError
-        The frame lacks one of these columns.
+        A named column is missing.
     """
     if nothing(frame, x, y, hue, columns):
         return empty_figure()
@@ -239,32 +239,32 @@ def xy_figure(
 def forest_figure(
     rows: pd.DataFrame, y: str, hue: str | None = None, columns: str | None = None, xlabel: str = "", line: float = 0.0
 ) -> Figure:
-    """Draw means with their intervals from left to right, one below the other.
+    """Draw a forest plot: means with horizontal intervals, one below the other.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        `mean`, `low`, `high` of each row, as `intervals` returns them.
+        Columns `mean`, `low`, `high`, as `intervals` returns them.
     y : str
-        The column that names the rows.
+        Column that labels the rows.
     hue : str, optional
-        The column that tells colours and markers apart.
+        Column whose values get a colour and a marker each.
     columns : str, optional
-        The column whose values have a panel each.
+        Column whose values get a panel each.
     xlabel : str
-        What the axes say.
+        Label of the x-axes.
     line : float
-        Where a dotted line marks no effect.
+        Position of the dotted line of no effect.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For `show`; one that says so where there is nothing to draw.
+        For `show`; a placeholder with a message if no row has data.
 
     Raises
     ------
     InputError
-        The frame lacks one of these columns.
+        A named column is missing.
     """
     if nothing(rows, y, "mean", hue, columns):
         return empty_figure()
@@ -299,10 +299,10 @@ def forest_figure(
 
 
 def order_figure(classes: pd.DataFrame) -> Figure:
-    """Centred output biases against places in the order of learning: a dot a class and run, means, intervals.
+    """Plot centred output biases against places in the order of learning, with means and intervals over runs.
 
-    Means and intervals are over runs. Classes of a run learned at one step share their places, so each of these places
-    gets the mean of their biases; classes never learned have no place.
+    Each dot is one class of one run. Classes that a run learns at the same step are tied: each of their places gets
+    their mean bias. Classes never learned have no place.
     """
     if nothing(classes, "place", "centred_bias"):
         return empty_figure()
@@ -325,7 +325,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
 
 
 def nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
-    """Whether the frame has no row with a value in each of the columns; InputError where it lacks one of them."""
+    """Return whether no row has a value in every column; raise InputError if a column is missing."""
     wanted = [name for name in columns if name]
     lacking = [name for name in wanted if name not in frame]
     if lacking:
@@ -334,7 +334,7 @@ def nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
 
 
 def empty_figure(said: str = "nothing to draw: no run fitted") -> Figure:
-    """What is shown where nothing was measured, and why."""
+    """Return a placeholder figure that says why nothing is drawn."""
     with style():
         figure, axes = plt.subplots(figsize=(5.6, 1.6), layout="constrained")
         axes.set_axis_off()

@@ -1,8 +1,7 @@
-"""A Plotly figure that a reader moves: computed beforehand for every setting of its controls, drawn in the browser.
+"""Interactive Plotly figures: traces precomputed for every setting of the sliders, drawn in the browser.
 
-The script is copied from the installed package when the book is built (`book.site.render`); nothing is fetched from
-another host. Every such figure has a numbered static twin, which is what is printed and what a browser without
-scripts shows.
+`book.site.render` copies Plotly's script from the installed package, so nothing is fetched from another host. Each
+figure has a numbered static twin for print and for browsers without scripts.
 """
 
 import itertools
@@ -14,9 +13,9 @@ from pathlib import Path
 from mli_utils.core.config import InputError
 from mli_utils.runs import settings
 
-SCRIPT = "plotly/plotly.min.js"  # inside the site
+SCRIPT = "plotly/plotly.min.js"  # path in the site
 
-DRAW = "interactive.js"  # beside the book's sources, and in the site's `_static`
+DRAW = "interactive.js"  # in `book/_static`, which Sphinx copies into the site
 
 PAGE = """<div class="interactive" id="{name}" role="group" aria-label="{label}">
 <form>{inputs}</form>
@@ -31,14 +30,14 @@ PAGE = """<div class="interactive" id="{name}" role="group" aria-label="{label}"
 
 @dataclass(frozen=True)
 class Moving:
-    """A figure that sliders change.
+    """An interactive figure with sliders.
 
-    label : what it shows, for those who do not see it
-    controls : the values of each slider, by what is written beside it
-    traces : called with one value of each control, returns Plotly traces of plain lists
-    layout : Plotly's, with its `height`
-    start : the sliders' first positions; the first values unless given
-    always : traces that no slider changes, drawn below the others
+    label : description for screen readers
+    controls : {label of a slider: its values}
+    traces : function of one value per slider; returns Plotly traces made of plain lists
+    layout : Plotly layout, with its `height` in pixels
+    start : initial positions of the sliders; default: the first values
+    always : traces that do not depend on the sliders, drawn below the others
     """
 
     label: str
@@ -50,14 +49,14 @@ class Moving:
 
 
 def show_interactive(name: str, moving: Moving | None) -> None:
-    """Display a figure with one slider a control.
+    """Display an interactive figure with one slider per control.
 
     Parameters
     ----------
     name : str
-        The element's id.
+        HTML id of the element.
     moving : Moving or None
-        What it draws, which a section's `moving` returns; None: there is nothing to draw, which is said.
+        Figure that a section's `moving` returns; None displays a message that nothing is drawn.
 
     Raises
     ------
@@ -88,7 +87,7 @@ def show_interactive(name: str, moving: Moving | None) -> None:
 
 
 def _scripts() -> str:
-    """How the page gets Plotly and what draws: from the site's copies, or written out in a notebook being edited."""
+    """Return script tags: Plotly and `DRAW` inline in lab mode, otherwise a link to the site's Plotly."""
     if settings.mode() == "lab":
         draw = settings.root() / "book" / "_static" / DRAW
         texts = [path.read_text(encoding="utf-8") for path in (plotly_script(), draw) if path.exists()]
@@ -97,7 +96,7 @@ def _scripts() -> str:
 
 
 def plotly_script() -> Path:
-    """The script in the installed package."""
+    """Return the path of Plotly's script in the installed package."""
     import plotly
 
     return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

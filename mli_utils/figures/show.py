@@ -1,7 +1,6 @@
-"""The one way by which a figure and a number get into the book.
+"""Put figures and numbers into the book.
 
-`show` saves a figure with its data and its provenance, and displays it; the runner moves it to the Markdown that names
-it (`book.pages`).
+`show` saves a figure with its data and provenance and displays it; `book.pages` moves it to the Markdown that names it.
 """
 
 import io
@@ -21,30 +20,30 @@ from mli_utils.figures.style import style
 from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import address, write_atomically
 
-if TYPE_CHECKING:  # loads torch, which figures of no run can do without
+if TYPE_CHECKING:  # loads torch, which figures without runs do not need
     from mli_utils.runs.trained import Run
 
 
 def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = ()) -> None:
-    """Save a figure as SVG and PNG with its data as CSV and its provenance as JSON, and display it.
+    """Save a figure (SVG, PNG), its data (CSV) and its provenance (JSON), and display it.
 
-    The book takes caption and alt text from the notebook's Markdown, where `{glue:figure}` names the figure.
+    Caption and alt text stand in the notebook's Markdown, in the `{glue:figure}` directive of this name.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Closed afterwards.
+        Figure to save; closed afterwards.
     name : str
-        Of the files and of the directive; letters, digits and hyphens.
+        Name of the files and of the directive: letters, digits and hyphens.
     data : pandas.DataFrame
-        What is plotted.
+        The plotted data.
     runs : iterable of Run
-        What the figure was made from.
+        Runs that the figure is made from.
 
     Raises
     ------
     InputError
-        A name that is no plain file name.
+        The name has other characters.
     """
     from IPython.display import Markdown, display
 
@@ -54,7 +53,7 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
     svg, png = io.BytesIO(), io.BytesIO()
     with style():
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, for both
+        figure.set_layout_engine("none")  # SVG and PNG share one layout
         box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
         figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None})
         figure.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
@@ -81,7 +80,7 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
 
 
 def origin(runs: "Iterable[Run]") -> dict:
-    """What runs were made by, as a dict, with `line`: the same as one sentence."""
+    """Return the provenance of runs as a dict, and as one line of text under `line`."""
     runs = list(runs)
     here = {"profile": settings.profile(), "mode": settings.mode(), "drawn": provenance.stamp(provenance.processor())}
     if not runs:
@@ -102,23 +101,23 @@ def origin(runs: "Iterable[Run]") -> dict:
 
 
 def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
-    """Put values where prose finds them.
+    """Make values available to the notebook's prose.
 
-    After `glue(gap=1.5)`, ``{glue:text}`gap:.2f``` reads 1.50. Of a frame of estimates each row has the name of what
-    tells it from others, joined by slashes: ``{glue:text}`output/linear/error_plateau``` reads 0.41 (0.35 to 0.47).
+    After `glue(gap=1.5)`, ``{glue:text}`gap:.2f``` reads 1.50. Each row of a frame of estimates is named by its other
+    columns, joined by slashes: ``{glue:text}`output/linear/error_plateau``` reads 0.41 (0.35 to 0.47).
 
     Parameters
     ----------
     *found : pandas.DataFrame or mapping
-        Frames with the columns `mean`, `low`, `high` and `n` (`intervals`, `paired_differences`), or numbers, texts and
-        lists of such by name.
+        Frames of estimates with columns `mean`, `low`, `high` and `n`, as `intervals` and `paired_differences` return
+        them, or mappings from names to numbers, texts and lists of these.
     **values : float, int or str
         Numbers and texts by name.
 
     Raises
     ------
     InputError
-        A value that is no number or text, which would leave a blank in the prose.
+        A value is no number, text or list, so the prose would show a blank.
     """
     from IPython.display import display
 
@@ -126,13 +125,13 @@ def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
         if isinstance(value, (np.integer, np.floating)):
             value = value.item()
         elif value is None:
-            value = "all"  # as of a configuration's images
+            value = "all"  # `n_train=None`: all images
         elif isinstance(value, (list, tuple, range)):
             value = ", ".join(map(str, value))
         if not isinstance(value, (int, float, str)):
             raise InputError(f"glue: {name} is a {type(value).__name__}; allowed: a number, text or a list")
         glued = {"scrapbook": {"name": name, "mime_prefix": settings.GLUED}}
-        # What myst_nb.glue does, whose import takes longer than many a notebook.
+        # Importing myst_nb.glue, which does the same, takes longer than many notebooks run.
         display(
             {f"{settings.GLUED}text/plain": repr(value)},
             raw=True,
@@ -141,7 +140,7 @@ def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
 
 
 def _named(some: pd.DataFrame | Mapping) -> Mapping:
-    """Values by name; the rows of a frame of estimates in words."""
+    """Return values by name; rows of a frame of estimates become texts."""
     if not isinstance(some, pd.DataFrame):
         return some
     apart = [name for name in some if name not in ESTIMATE]
@@ -151,7 +150,7 @@ def _named(some: pd.DataFrame | Mapping) -> Mapping:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """0, 1, 2, 5 as `0–2, 5`."""
+    """Format 0, 1, 2, 5 as `0–2, 5`."""
     parts, first = [], None
     for i, number in enumerate(numbers):
         first = number if first is None else first

@@ -1,7 +1,7 @@
-"""The house style of figures: colours and words on axes.
+"""The house style of figures: colours, matplotlib settings and axis labels.
 
-The colours differ in lightness by ten steps of L* or more, so a copy in grey tells them apart, and all have three to
-one against white; lines differ in their dashes as well. Figures are drawn on white, and keep it in dark mode.
+Colours differ by at least 10 in L*, so they stay distinct in greyscale, and contrast with white by at least 3:1. Lines
+differ in dashes as well. Figures keep their white background in dark mode.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 PALETTE = ("#1b5fae", "#ee7a1c", "#5b1a4a", "#2f8a5f", "#0d0d0d")  # blue, orange, plum, green, black
 STYLE = {
-    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so that every machine draws the same
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so every machine draws the same
     "figure.dpi": 100,
     "savefig.dpi": 160,
     "svg.fonttype": "path",
@@ -45,15 +45,15 @@ LABELS = {
 
 
 def style():
-    """The house style on top of matplotlib's defaults, whatever a user's matplotlibrc says, as a context."""
+    """Return a context with the house style on matplotlib's defaults; a user's matplotlibrc is ignored."""
     return plt.style.context(["default", {**sns.axes_style("ticks"), **STYLE}])
 
 
 def colours(number: int) -> list[str]:
-    """The first colours of the house, from the start again where more are asked for than there are."""
+    """Return the first `number` colours of the palette, cycling if it has fewer."""
     return [PALETTE[i % len(PALETTE)] for i in range(number)]
 
 
 def in_order(number: int) -> list[str]:
-    """Colours from dark to bright, for what comes in an order; the darkest has three to one against a dark page."""
+    """Return sequential colours from dark to bright; the darkest has 3:1 contrast with a dark page."""
     return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0.35, 0.8, number)]

@@ -1,4 +1,4 @@
-"""Tables of the book: numbers to the digits that mean something, means beside their intervals."""
+"""Tables of the book: numbers rounded to the digits they need, means with their intervals."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,20 +14,19 @@ from mli_utils.core.words import span
 def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = None, kind: str = "") -> None:
     """Display a frame without its index.
 
-    A column has fewer digits where these say all of it. Fractions that print as zero and are not would mislead: numbers
-    below that precision, and very large ones, are written with a power of ten; those from 100 on with one digit after
-    the point. Missing ones are a dash.
+    A column gets only the decimals it needs. Nonzero numbers that would round to zero, and those from 1e5 on, are in
+    scientific notation; those from 100 on have at most one decimal. Missing values are dashes.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        What is shown; underscores in its columns become spaces.
+        Frame to display; underscores in column names become spaces.
     digits : int
-        After the point, at most.
+        Most decimals.
     metadata : dict, optional
-        Goes with the output.
+        Metadata of the cell's output.
     kind : str
-        A class of the table, for the book's style sheet.
+        CSS class of the table.
     """
     from IPython.display import display
 
@@ -45,7 +44,7 @@ def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = Non
 
 
 def _needed(numbers: pd.Series, most: int) -> int:
-    """The fewest digits after the point, at most `most`, that say all of these numbers."""
+    """Return the fewest decimals, at most `most`, that represent all numbers exactly."""
     exact = (digits for digits in range(most) if np.allclose(numbers.round(digits), numbers, rtol=1e-9, equal_nan=True))
     return next(exact, most)
 
@@ -57,21 +56,21 @@ def _number(value: float, digits: int) -> str:
 
 
 def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), digits: int = 2) -> None:
-    """Display means with their intervals side by side, each as `0.27 (0.19 to 0.35)`.
+    """Display means with their intervals, each as `0.27 (0.19 to 0.35)`.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        Tidy rows with `mean`, `low`, `high`, `n`, as `intervals` returns them.
+        Tidy rows with columns `mean`, `low`, `high`, `n`, as `intervals` returns them.
     columns : sequence of str
-        What tells the table's columns apart; what else `frame` has tells its rows apart.
+        Columns of `frame` whose values head the table's columns; its other columns label the rows.
     digits : int
-        After the point.
+        Number of decimals.
 
     Raises
     ------
     InputError
-        `frame` lacks one of these columns, or has two rows for one cell of the table.
+        A column is missing, or two rows share one cell of the table.
     """
     missing = [name for name in (*columns, *ESTIMATE) if name not in frame]
     if missing:
@@ -89,13 +88,13 @@ def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), d
 
 
 def _counts(numbers: pd.Series) -> str:
-    """How many values a row's means are over: one number, or the fewest and the most."""
+    """Format the sample sizes of a row's means: one number, or a range."""
     fewest, most = numbers.min(), numbers.max()
     return f"{fewest}" if fewest == most else f"{fewest}–{most}"
 
 
 def _in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Names in the cells without their underscores, whole numbers without decimals."""
+    """Replace underscores in cells by spaces; drop the decimals of whole numbers."""
     whole = [name for name in table.select_dtypes("floating") if (table[name] % 1 == 0).all()]
     return table.astype(dict.fromkeys(whole, int)).map(
         lambda cell: cell.replace("_", " ") if isinstance(cell, str) else cell

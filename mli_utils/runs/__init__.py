@@ -1,1 +1,1 @@
-"""Finds, computes and keeps runs, in this process or on a Dask cluster."""
+"""Find, compute and store runs, in this process or on a Dask cluster."""

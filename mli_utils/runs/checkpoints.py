@@ -1,7 +1,7 @@
-"""Half-trained runs, kept so that an interrupted training goes on where it was, to the last bit.
+"""Checkpoints of unfinished runs, from which an interrupted training resumes bit for bit.
 
 A checkpoint is one file, `checkpoints/ADDRESS` in the store: the SHA-256 of the rest, then an npz archive. It is
-written whole or not at all, replaced by the next, and removed when its run is done.
+written atomically, replaced by the next one, and removed when its run is done.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from mli_utils.runs import settings
 from mli_utils.runs.files import address, remove_leftovers, write_atomically
 from mli_utils.runs.store import Store
 
-SHARE = 0.05  # of the time of a training that may go into its checkpoints
+SHARE = 0.05  # largest fraction of training time spent on checkpoints
 DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoints:
-    """The checkpoints of a store; `key` gives what determines a run."""
+    """The checkpoints of a store; `key` maps a config to its run's key."""
 
     def __init__(self, store: Store, key: Callable[[RunConfig], dict]):
         self.store, self.key = store, key
 
     def write(self, config: RunConfig, state: State) -> None:
-        """Keep the state of a run in place of its last one."""
+        """Replace the checkpoint of a run."""
         about = json.dumps({"step": state.step, "seconds": state.seconds, "history": state.history})
         packed = io.BytesIO()
         np.savez(packed, about=np.frombuffer(about.encode(), np.uint8), **state.arrays)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ class Checkpoints:
         write_atomically(self._path(config), hashlib.sha256(data).digest() + data)
 
     def read(self, config: RunConfig) -> State | None:
-        """The state kept of a run, or None. A damaged file is named in a warning and set aside."""
+        """Return the last state of a run, or None. A damaged file is set aside with a warning."""
         path = self._path(config)
         try:
             whole = path.read_bytes()
@@ -54,18 +54,18 @@ class Checkpoints:
         return State(**json.loads(arrays.pop("about").tobytes()), arrays=arrays)
 
     def remove(self, config: RunConfig) -> None:
-        """Forget the state of a run that is done."""
+        """Remove the checkpoint of a finished run."""
         remove_leftovers(self._path(config))
         self._path(config).unlink(missing_ok=True)
 
     def forget(self, configs: Iterable[RunConfig]) -> None:
-        """`remove` those of these runs, which are all done."""
+        """Remove all checkpoints of these finished runs."""
         if any((self.store.folder / "checkpoints").glob("*")):
             for config in configs:
                 self.remove(config)
 
     def together(self, configs: Iterable[RunConfig]) -> Iterator[tuple[list[RunConfig], list[State]]]:
-        """The runs in groups that are at the same step, each with its states; of those at their beginning, none."""
+        """Group runs by step; yield each group with its states, or with none at step 0."""
         found = [(config, self.read(config)) for config in configs]
 
         def step(pair: tuple[RunConfig, State | None]) -> int:
@@ -80,13 +80,13 @@ class Checkpoints:
 
 
 class Pace:
-    """When to write: after `settings.checkpoint_seconds`, and so rarely that it takes `SHARE` of the time."""
+    """Write checkpoints every `settings.checkpoint_seconds`, or less often to spend at most `SHARE` of the time."""
 
     def __init__(self, kept: Checkpoints):
         self.kept, self.last, self.cost = kept, time.monotonic(), 0.0
 
     def __call__(self, configs: Sequence[RunConfig], states: Callable[[], Iterator[State]]) -> None:
-        """Write the states of these runs if it is time; what `training.train_group` takes as `save`."""
+        """Write the states of these runs if it is time; passed to `training.train_group` as `save`."""
         began = time.monotonic()
         if began - self.last < max(settings.checkpoint_seconds(), self.cost / SHARE):
             return

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, locks between processes, and addresses by content."""
+"""Atomic writes, locks between processes, and content addresses."""
 
 import hashlib
 import json
@@ -15,16 +15,16 @@ from mli_utils.core.config import MLIError
 
 
 class DamagedFile(UserWarning):
-    """A store file did not hold what was written; it has been set aside and its work is done again."""
+    """A damaged file of the store or record, whose content is computed again."""
 
 
 class DiskError(MLIError):
-    """A file could not be read or written; what was there before is still there."""
+    """A file could not be read or written; its previous content is kept."""
 
 
 @contextmanager
 def on_disk(doing: str, path: Path) -> Iterator[None]:
-    """Raise what the disk refuses as one sentence: `doing` is what was to be done to `path`."""
+    """Turn an OSError into a DiskError: could not `doing` (a verb) `path`."""
     try:
         yield
     except OSError as error:
@@ -33,12 +33,12 @@ def on_disk(doing: str, path: Path) -> Iterator[None]:
 
 
 def canonical(value) -> str:
-    """JSON with one spelling for one value, exact for every finite float."""
+    """Serialise to JSON, equal values to equal text and every finite float exactly."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def without_nan(value):
-    """The same with None for every number that JSON cannot hold."""
+    """Replace every non-finite float in nested dicts and lists by None, because JSON has none."""
     if isinstance(value, dict):
         return {name: without_nan(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -51,12 +51,12 @@ def digest(data: bytes | str) -> str:
 
 
 def address(key: dict) -> str:
-    """The name under which what `key` determines is kept: 80 bits of its SHA-256 in hexadecimal."""
+    """Return the address of the entry with this key: 80 bits of its SHA-256, in hexadecimal."""
     return digest(canonical(key))[:20]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write so that `path` holds either what it held before or all of `data`, also after a crash.
+    """Write `data` to `path` atomically: even after a crash the old or the new content is complete.
 
     Raises
     ------
@@ -80,12 +80,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes, a file that may stay; the system lets it go when its holder dies.
+    """Hold a lock between processes; its file may remain, and the system releases it if the holder dies.
 
     Raises
     ------
     DiskError
-        The file cannot be made.
+        The lock file cannot be created.
     """
     lock = FileLock(path)
     with on_disk("lock", path):
@@ -98,6 +98,6 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of their writes to `path`; for those that alone may write it."""
+    """Delete temporary files of killed processes that wrote `path`; only its sole writer may call this."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from mli_utils.runs.files import write_atomically
 
 DOWNLOADED = ("mnist", "cifar10", "cifar100")
 
-# SHA-256 over the sorted digests of all labelled images: the same for any order of the same pixels.
+# SHA-256 by `data.content`, independent of the order of images.
 CONTENT = {
     "digits": "ee80c2fd2a8a37f038406491d48b54b4a7288ebb40a3d000cd40e5d96ebb2c73",
     "mnist": "007af6aaadcf32ffaf0dc045515e14d56f8623a9164ed4987a5252bbd3f654fb",
@@ -26,23 +26,22 @@ CONTENT = {
 
 
 class DataError(MLIError):
-    """An archive that is missing or does not hold what it should."""
+    """An archive is missing or has unexpected content."""
 
     exit_status = 2
 
 
 def load_data(name: str, split: str = "train") -> ImageSet:
-    """Load an image set, ready for a network.
+    """Load one split of an image set, ready for a network.
 
-    The order is the data's own: classes take turns, and within a class images are sorted by a hash of their pixels. So
-    the first n images are balanced, and two archives with the same images in different order give the same set.
+    Classes take turns, and within a class images are sorted by a hash of their pixels. So the first n images are
+    balanced, and the order of images in the archive does not matter.
 
     Parameters
     ----------
     name : str
-        `digits` comes with scikit-learn: its training split is 140 images of each class, its test split the others;
-        `digits32` is the same, enlarged to 32 × 32 (linearly between pixels) and three equal channels. `mnist`,
-        `cifar10` and `cifar100` are read from `NAME.npz` in `MLI_DATA_DIR`.
+        `digits`: scikit-learn's, 140 training images per class, the rest for testing; `digits32`: bilinearly enlarged
+        to 32 × 32, three equal channels; `mnist`, `cifar10`, `cifar100`: from `NAME.npz` in `MLI_DATA_DIR`.
     split : str
         `train` or `test`.
 
@@ -56,7 +55,7 @@ def load_data(name: str, split: str = "train") -> ImageSet:
     InputError
         An unknown name or split.
     DataError
-        The archive is missing, truncated, or holds other arrays, sizes, labels or pixels than it should.
+        The archive is missing, truncated, or has wrong arrays, sizes, labels or pixels.
     """
     choose("dataset", name, DATASETS)
     choose("split", split, SPLITS)
@@ -71,28 +70,29 @@ def _load(name: str, split: str, folder: Path) -> ImageSet:
 
 
 def of_run(config: RunConfig) -> tuple[ImageSet, ImageSet]:
-    """The images that a run is trained and evaluated on, and the test split.
+    """Return the images that a run is trained and evaluated on, and the test split.
 
     Raises
     ------
     InputError
-        As `data.training_set`.
+        Raised by `data.training_set`.
     DataError
-        As `load_data`.
+        Raised by `load_data`.
     """
     return training_set(config, load_data(config.dataset)), load_data(config.dataset, "test")
 
 
 def fetch(name: str) -> Path:
-    """Download an image set through torchvision into the one archive `NAME.npz`; one already there is checked and
-    kept. A broken download is completed by the next call; an archive appears whole or not at all.
+    """Download an image set through torchvision into `NAME.npz`; check and keep an existing archive.
+
+    The next call completes a broken download. The archive is written atomically.
 
     Raises
     ------
     InputError
-        A set that is not downloaded.
+        An image set that cannot be downloaded.
     DataError
-        The download failed, or what came is not the published set.
+        The download failed, or is not the published set.
     """
     choose("dataset to download", name, DOWNLOADED)
     archive = settings.data_dir() / f"{name}.npz"
@@ -114,7 +114,7 @@ def _download(name: str, folder: Path) -> Arrays:
     for split in SPLITS:
         try:
             images = published(folder, train=split == "train", download=True)
-        except Exception as error:  # torchvision raises many kinds; each means that the set could not be had
+        except Exception as error:  # torchvision raises many kinds, all for a failed download
             raise DataError(f"could not download {name} into {folder}: {error}; 'make data' tries again") from error
         arrays[f"{split}_images"] = np.asarray(images.data, np.uint8)
         arrays[f"{split}_labels"] = np.asarray(images.targets, np.int64)
@@ -123,7 +123,7 @@ def _download(name: str, folder: Path) -> Arrays:
 
 
 def check_there(name: str) -> None:
-    """Raise DataError where the archive of an image set is missing."""
+    """Raise DataError if the archive of an image set is missing."""
     if name in DOWNLOADED:
         _check_there(settings.data_dir() / f"{name}.npz")
 
@@ -146,7 +146,7 @@ def _read(archive: Path, name: str) -> Arrays:
 
 @functools.cache
 def _digits() -> Arrays:
-    # The file that sklearn.datasets.load_digits reads, a row an image, its label last: importing that takes seconds.
+    # Read load_digits' file, one image per row and its label last, since importing sklearn.datasets takes seconds.
     (package,) = importlib.util.find_spec("sklearn").submodule_search_locations  # type: ignore
     rows = np.loadtxt(Path(package, "datasets", "data", "digits.csv.gz"), delimiter=",", dtype=np.uint8)
     images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
@@ -164,7 +164,7 @@ def _digits() -> Arrays:
 
 
 def _check(arrays: Arrays, name: str, where: str) -> None:
-    """Raise DataError unless `arrays` are the published set, naming the first thing that is not."""
+    """Raise DataError, naming the first difference, unless `arrays` are the published set."""
     spec = DATASETS[name]
     channels, height, width = spec.shape
     image = (height, width) if channels == 1 else (height, width, channels)

@@ -1,4 +1,4 @@
-"""What is measured of runs and kept in the store beside them; curves along paths first of all."""
+"""Measurements of runs, kept in the store beside them; above all curves along paths."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +27,13 @@ BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
 
 @dataclass(frozen=True)
 class Measurement:
-    """Something to be measured of a run, kept in the store beside it.
+    """A measurement of a run, kept in the store beside it.
 
-    kind : what sort of thing it is
-    key : all that determines it, but for the run and versions
-    what : its name in a sentence
+    kind : kind of store entry
+    key : everything that determines it, except run and versions
+    what : its name in error messages
     compute : `compute(model, (θ(0), θ(T)), images)` returns a dict of NumPy arrays; it may be sent to another machine
-    mechanism : the one of `VERSIONS` that makes it, on top of `curves`
+    mechanism : the entry of `VERSIONS` that it depends on, besides `curves`
     """
 
     run: Run
@@ -44,18 +44,18 @@ class Measurement:
     mechanism: str
 
     def whole_key(self) -> dict:
-        """All that determines it."""
+        """Return everything that determines it, versions included."""
         versions = {name: VERSIONS[name] for name in sorted({"curves", self.mechanism})}
         return {"run": address(run_key(self.run.config)), **self.key, "versions": versions}
 
 
 def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
-    """The body of every measurement, in their order: from the store, or computed and kept, with progress shown.
+    """Return the body of every measurement, in order, from the store or else computed and stored, with progress shown.
 
     Raises
     ------
     NotInRecord
-        One is missing while the book is rendered from the record.
+        A measurement is missing while the book is rendered from the record.
     """
     keys = [one.whole_key() for one in wanted]
     bodies: list = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
@@ -81,7 +81,7 @@ def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
 def measure_here(
     number: int, config: RunConfig, arrays: Arrays, compute: Callable, advance: Callable[[int], Any]
 ) -> Iterator[tuple[int, dict]]:
-    """Yield the number and the body of what `Measurement.compute` gives of a run with these arrays, on the device."""
+    """Compute one measurement on this process's device; yield its number and body."""
     device = settings.device()
     made = provenance.stamp(provenance.device_name(device))
     ends = [{name: value.to(device) for name, value in endpoint(arrays, side).items()} for side in ("start", "end")]
@@ -92,12 +92,12 @@ def measure_here(
 
 
 def keep(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
-    """The frame that `compute(**key)` returns, of no run: from the store, or computed and kept.
+    """Return the frame `compute(**key)`, which depends on no run, from the store or else computed and stored.
 
     Raises
     ------
     NotInRecord
-        It is missing while the book is rendered from the record.
+        The frame is missing while the book is rendered from the record.
     """
     store, whole = Store.default(), {**key, "versions": {mechanism: VERSIONS[mechanism]}}
     if (body := store.get(kind, whole)) is None:
@@ -129,19 +129,19 @@ def interpolate(
     Parameters
     ----------
     runs : Run or iterable of Run
-        As `train` returns them.
+        Runs from `train`.
     paths : str, sequence of str or dict
-        Names in `core.paths.PATHS`, or {name: {group: schedule}} for paths of your own.
+        Names in `core.paths.PATHS`, or {name: {group: schedule}} for custom paths.
     alphas : int or sequence of float
-        How many equally spaced points from 0 to 1, or the points.
+        Number of equally spaced points from 0 to 1, or the points.
     by_class : bool
-        One row a class instead, with the columns `label`, `class_error` (the fraction of that class that is wrong),
-        `predicted_share` (the fraction of all images that are predicted as it) and `mean_logit` added.
+        Return one row per class, with columns `label`, `class_error` (misclassified fraction of the class),
+        `predicted_share` (fraction of all images predicted as the class) and `mean_logit` added.
     start : str
-        `own`, the run's θ(0); in its place `zero`, the origin, `other`, another initialization, or `noise` with the
+        Starting point: `own`, the run's θ(0); `zero`, the origin; `other`, another initialization; or `noise`, with the
         norm of the trained weights.
     statistics : str
-        What batch norm normalises by at θ(α): `recomputed`, `interpolated` or `frozen` (section 08).
+        Batch-norm statistics at θ(α): `recomputed`, `interpolated` or `frozen` (section 08).
 
     Returns
     -------
@@ -153,7 +153,7 @@ def interpolate(
     Raises
     ------
     InputError
-        An unknown path or start, or points that are not allowed.
+        An unknown path, start or kind of statistics, or points that are not allowed.
     NotInRecord
         A curve is missing while the book is rendered from the record.
     """
@@ -190,7 +190,7 @@ def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callabl
 
 
 def curve_of(run: Run, body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
-    """Columns of a curve, from kept losses and counts: α, loss and error, a row a point or a point and class."""
+    """Convert stored losses and counts to columns of a curve, one row per point, or per point and class."""
     loss = np.array(body["loss"], float)
     finite = np.isfinite(loss)
     wrong = np.array(body["wrong"])
@@ -211,13 +211,13 @@ def _names(paths) -> list:
 
 
 def class_order(runs: Sequence[Run]) -> pd.DataFrame:
-    """When each class was learned, and the output bias with which it ended: one row a run and class.
+    """Tabulate when each class was learned and its final output bias: one row per run and class.
 
     Returns
     -------
-    The runs' fields; `run`, its place among `runs`; `label`; `learned_at` (`learned_at`, NaN where never);
-    `place` in the order of learning, from 1, the mean of their places for classes learned at one logged step;
-    `output_bias` (logits); `centred_bias`, the same less its mean over classes, which changes no prediction
+    The runs' fields; `run`, its index in `runs`; `label`; `learned_at` (step, NaN if never); `place`, rank in the order
+    of learning from 1, averaged over ties; `output_bias` (logits); `centred_bias`, output bias minus its mean over
+    classes, which changes no prediction
 
     Raises
     ------
@@ -242,9 +242,9 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def order_correlations(classes: pd.DataFrame) -> pd.Series:
-    """Kendall's τ-b, by run, between the step at which a class is learned and its output bias.
+    """Compute each run's Kendall's τ-b between the steps at which classes are learned and their output biases.
 
-    Classes that are never learned are left out; NaN where fewer than two steps are left to tell apart.
+    Classes never learned are left out; NaN if fewer than two distinct steps remain.
     """
 
     taus = {

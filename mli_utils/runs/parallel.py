@@ -1,7 +1,7 @@
-"""Many tasks at once: in this process, or on the workers of a Dask cluster where `settings.scheduler` names one.
+"""Parallel tasks, in this process or on the Dask cluster that `settings.scheduler` names.
 
-A task trains runs of one shape, or measures something of a run. It takes and returns what the store keeps, so a worker
-needs this package and its image sets, but no store. Dask gives what a lost worker was doing to another.
+A task trains runs of one shape, or measures a run. It takes and returns the content of store entries, so a worker needs
+this package and its image sets, but no store. Dask reassigns tasks of lost workers.
 """
 
 import asyncio
@@ -21,33 +21,33 @@ from mli_utils.core.config import MODELS, InputError, MLIError, RunConfig
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, settings
 
-PATIENCE = 5  # seconds that a scheduler has to answer, and again to have a worker
+PATIENCE = 5  # seconds to wait for a scheduler, and again for a worker
 _gpu = threading.Lock()
 
 
 class ClusterLost(MLIError):
-    """The cluster, or worker after worker, went away while it was at work."""
+    """The scheduler or too many workers were lost during work."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What does tasks: `count` threads of this process, or of the cluster that `client` is connected to."""
+    """Executor of tasks: `count` threads of this process, or of the cluster that `client` is connected to."""
 
     pool: Executor
     count: int
     client: Any = None
 
     def each(self, function: Callable, tasks: Iterable[tuple], advance: Callable[[int], Any]) -> Iterator:
-        """Yield what `function(*arguments, advance)` yields for each (config, arguments), as tasks end.
+        """Yield the results that `function(*arguments, advance)` yields for each (config, arguments), as tasks end.
 
-        `advance` is called with how many more epochs, or whatever a task consists of, are done. In this process stacked
-        models take turns with all threads and yield at once; others have a thread each. A task is taken when somebody
-        is free for it: endpoints are large. After a failure no other begins; those under way are waited for.
+        `advance` is called with the number of further epochs, or other units of work, done. In this process stacked
+        models run in turn on all threads and yield at once; others run on one thread each. Tasks are taken only when a
+        worker is free, because endpoints are large. After a failure no task starts; running ones are waited for.
         """
         if self.client:
             topic = f"done for {self.client.id}"
             self.client.subscribe_topic(topic, lambda event: advance(event[1]))
-        most = 2 * self.count if self.client else self.count  # no worker waits for its next task
+        most = 2 * self.count if self.client else self.count  # one task queued per thread, so that none idles
         waiting: set[Future] = set()
         failed: list[Exception] = []
         tasks = iter(tasks)
@@ -66,7 +66,7 @@ class Workers:
             waiting -= done
             while done:
                 try:
-                    yield from done.pop().result()  # and forget it: what a lost worker had given is not done again
+                    yield from done.pop().result()  # drop the future: Dask would recompute a lost worker's results
                 except Exception as error:
                     failed.append(error)
         if failed:
@@ -75,12 +75,12 @@ class Workers:
 
 @contextmanager
 def workers(datasets: Iterable[str] = ()) -> Iterator[Workers]:
-    """The cluster that `settings.scheduler` names, when all its workers can do what will be asked; or this process.
+    """Yield the cluster that `settings.scheduler` names, after checking all its workers, or else this process.
 
     Raises
     ------
     InputError
-        dask.distributed, a scheduler or workers are not there, or a worker cannot use this version of the package.
+        dask.distributed, a scheduler or workers are missing, or a worker cannot use this version of the package.
     DataError
         A worker lacks one of these image sets.
     ClusterLost
@@ -98,17 +98,17 @@ def workers(datasets: Iterable[str] = ()) -> Iterator[Workers]:
         install = "pip install 'dask[distributed]'"
         raise InputError(f"SCHEDULER={address} needs dask.distributed, which is not installed: {install}") from None
     try:
-        with ThreadPoolExecutor(1) as apart:  # a notebook's own thread has an event loop already
+        with ThreadPoolExecutor(1) as apart:  # a notebook's thread already runs an event loop
             apart.submit(asyncio.run, _knock(address)).result()
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except Exception as error:  # of many kinds: no such host, nobody there, somebody else there
+    except Exception as error:  # many kinds: unknown host, no listener, another service
         raise InputError(
             f"SCHEDULER={address}: no Dask scheduler answers there within {PATIENCE} seconds; "
             "'dask scheduler' starts one and prints its address"
         ) from error
-    for name in ("client", "utils"):  # what they have to say is raised, in a sentence
+    for name in ("client", "utils"):  # their messages are raised instead, as one sentence
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}), client:  # endpoints travel
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}), client:  # endpoints are large
         try:
             _check_all(client, address, sorted(set(datasets)))
             yield Workers(client.get_executor(pure=False), sum(client.nthreads().values()), client)
@@ -126,7 +126,7 @@ def workers(datasets: Iterable[str] = ()) -> Iterator[Workers]:
 
 
 async def _knock(address: str) -> None:
-    """Raise unless whatever listens at an address speaks Dask's language; its client would wait for ever."""
+    """Raise unless a Dask process answers at the address; Dask's client would wait for ever."""
     from distributed.comm import connect
     from distributed.security import Security
 
@@ -144,13 +144,13 @@ def _check_all(client, address: str, datasets: list[str]) -> None:
     for worker, fault in client.run(_check, VERSIONS, datasets, on_error="return").items():
         if isinstance(fault, MLIError):
             raise type(fault)(f"worker {worker}: {fault}")
-        if fault and not isinstance(fault, OSError):  # that one has just been lost
+        if fault and not isinstance(fault, OSError):  # OSError: a worker just lost
             said = f"{type(fault).__name__}: {fault}"
             raise InputError(f"worker {worker} cannot use mli_utils ({said}); install this version of it there")
 
 
 def _check(wanted: dict, datasets: Iterable[str] = ()) -> None:
-    """Raise where this process has other versions of mechanisms than these, or lacks one of these image sets."""
+    """Raise if this process has other versions of mechanisms than `wanted`, or lacks one of these image sets."""
     for name in sorted(wanted.keys() | VERSIONS.keys()):
         there, here = VERSIONS.get(name, "none"), wanted.get(name, "none")
         if there != here:
@@ -162,10 +162,10 @@ def _check(wanted: dict, datasets: Iterable[str] = ()) -> None:
 
 @contextmanager
 def threads(config: RunConfig) -> Iterator[None]:
-    """Stacked models have every thread of this process, others one; on a GPU one task is done after the other.
+    """Use all threads of this process for a stacked model, one for others; on a GPU run one task at a time.
 
-    The gradients of convolutions differ in their last bits with the number of threads that share them. With a thread a
-    network they are the same on any number of cores, and narrow networks are faster than with several.
+    The last bits of convolution gradients depend on the number of threads. With one thread per network they are the
+    same on any number of cores, and narrow networks are faster.
     """
     before = torch.get_num_threads()
     with _gpu if settings.device() == "cuda" else nullcontext():
@@ -182,10 +182,10 @@ def _do(config: RunConfig, function: Callable, arguments: tuple, advance: Callab
 
 
 def _on_worker(wanted: dict, topic: str, config: RunConfig, function: Callable, arguments: tuple) -> list:
-    """Do a task, and tell the client, about once a second, how much more of it is done."""
+    """Run a task on a worker, and report progress to the client about once a second."""
     from distributed import get_worker
 
-    _check(wanted)  # workers may come while others work
+    _check(wanted)  # workers may join during work
     tell, new, told = partial(get_worker().log_event, topic), 0, time.monotonic()
 
     def advance(more: int) -> None:

@@ -1,4 +1,4 @@
-"""What made a number: code, machine, libraries, time."""
+"""Provenance of numbers: code, machine, libraries, time."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import mli_utils
 from mli_utils.runs import settings
 
-# Other versions of these make other pages.
+# Libraries that pages depend on.
 MAKERS = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "plotly"),
     *("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "sphinxcontrib-bibtex", "sphinx-mathjax-offline"),
@@ -22,17 +22,17 @@ MAKERS = (
 
 @functools.cache
 def code(*also: str) -> str:
-    """The commit of the project, with `+` where the package or the files in `also` differ from it.
+    """Return the project's commit, with `+` if the package or the files in `also` differ from it.
 
-    Only a repository whose top level is the project's own folder counts. Without one: the version, and that there is
-    no commit.
+    Only a repository whose top level is the project's own folder counts. Without one, return the version and a note
+    that no commit is known.
 
     Parameters
     ----------
-    also : files that made the number besides the package, named from the project's folder
+    also : further files that the number depends on, relative to the project's folder
     """
     home = settings.PACKAGE
-    # Git may refuse a folder of another user: its configuration could run programs. This package runs already.
+    # Git may refuse another user's folder, whose configuration could run programs; this package runs already.
     trusted = ["-c", f"safe.directory={home}", "-c", "core.fsmonitor=false"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
@@ -53,7 +53,7 @@ def code(*also: str) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The processor's name and how many of its cores this process may use."""
+    """Return the processor's name and the number of cores that this process may use."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -66,7 +66,7 @@ def processor() -> str:
 
 @functools.cache
 def device_name(device: str) -> str:
-    """What computes on `cpu` or `cuda`: the processor's name, or the GPU's."""
+    """Return the name of a device: the processor for `cpu`, the GPU for `cuda`."""
     if device == "cuda":
         import torch
 
@@ -75,13 +75,13 @@ def device_name(device: str) -> str:
 
 
 def days(stamps: Iterable[dict]) -> str:
-    """The day on which things were made, or the first and the last."""
+    """Return the date of these stamps, or the first and the last."""
     dates = sorted(stamp["date"][:10] for stamp in stamps)
     return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
 
 
 def stamp(device: str, *also: str) -> dict[str, str]:
-    """The provenance of something made now on a device of this name by the package, and `also` by these files.
+    """Return the provenance of a result made now on `device`, by the package and the files in `also`.
 
     Host and user are left out on purpose.
     """
@@ -96,7 +96,7 @@ def stamp(device: str, *also: str) -> dict[str, str]:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -107,12 +107,12 @@ def _libraries() -> dict[str, str]:
 
 @functools.cache
 def installed() -> dict[str, str]:
-    """The version of every library that pages and the site are made with, by name, and of Python."""
+    """Return the versions, by name, of Python and of every library that pages and site depend on."""
     return {name: version(name) for name in MAKERS} | {"python": sys.version}
 
 
 def version(distribution: str) -> str:
-    """The version of a library, or `unknown` where it came without a note of it."""
+    """Return the version of a library, or `unknown` if its metadata is missing."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""The committed record of a profile: finished work as a few tables, `results/PROFILE/KIND.parquet`, a row an entry.
+"""The committed record of a profile: one table per kind of entry, `results/PROFILE/KIND.parquet`, one row per entry.
 
-A column is `address`, `sections` (whose pages used the entry), or a value of the entry's key or body under its path,
-as `key.config.depth` or `history.loss`. `SHA256SUMS` says what every file holds, as `sha256sum -c` reads it.
+Columns are `address`, `sections` (whose pages used the entry), and the values of its key and body by dotted path, such
+as `key.config.depth` or `history.loss`. `SHA256SUMS` has the checksum of every file, for `sha256sum -c`.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ NOTHING = pa.table({"address": pa.array([], pa.string())})
 
 
 class DamagedRecord(MLIError):
-    """A file of the committed record does not hold what was written, and nothing may be computed in its place."""
+    """A file of the committed record is damaged, and its content may not be computed again."""
 
 
 class Record:
-    """A record that is read; one whose folder is not there is empty.
+    """A record opened for reading; empty if its folder does not exist.
 
-    `strict`: damage raises, as it does whenever a book is rendered from the record.
+    Damage raises DamagedRecord if `strict` or while a book is rendered, else it warns.
     """
 
     def __init__(self, folder: Path, strict: bool = False):
@@ -39,7 +39,7 @@ class Record:
 
     @cached_property
     def sums(self) -> dict[str, str]:
-        """The SHA-256 that each file should have, by its path within the folder."""
+        """The expected SHA-256 of each file, by its path within the folder."""
         path = self.folder / SUMS
         with on_disk("read", path):
             text = path.read_bytes().decode(errors="replace") if path.exists() else ""
@@ -49,12 +49,12 @@ class Record:
         return {name: digest for digest, _, name in lines if name}
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None where the record has no such file, or a damaged one that is made again.
+        """Return a file's content, or None if it is missing, or damaged and may be made again.
 
         Raises
         ------
         DamagedRecord
-            It is not what was written, and nothing may be made in its place.
+            The file is damaged and may not be made again.
         """
         path = self.folder / name
         if name not in self.sums and not path.exists():
@@ -67,7 +67,7 @@ class Record:
         return None
 
     def _damaged(self, path: Path) -> None:
-        """Warn of a damaged file; raise where nothing may be made in its place."""
+        """Warn of a damaged file; raise if it may not be made again."""
         if self.strict or settings.mode() == "book":
             raise DamagedRecord(
                 f"{path} is damaged; 'git checkout {self.folder}' restores the record, 'make record' makes it anew"
@@ -75,12 +75,12 @@ class Record:
         warnings.warn(f"{path} is damaged; what it held is made again", DamagedFile, stacklevel=5)
 
     def json(self, name: str):
-        """What a JSON file holds, or None."""
+        """Return the content of a JSON file, or None."""
         data = self.read(name)
         return None if data is None else json.loads(data)
 
     def get(self, name: str) -> dict | None:
-        """The body of an entry, `KIND/ADDRESS`, or None."""
+        """Return the body of an entry, `KIND/ADDRESS`, or None."""
         kind, _, at = name.partition("/")
         table, rows = self._table(kind)
         if at not in rows:
@@ -89,7 +89,7 @@ class Record:
         return unflatten({name: value for name, value in row.items() if _of_body(name)})
 
     def entries(self) -> dict[str, dict]:
-        """Every row of every table, by `KIND/ADDRESS`."""
+        """Return every row of every table, by `KIND/ADDRESS`."""
         there = {*self.sums, *(path.name for path in self.folder.glob("*.parquet"))}
         kinds = sorted(name.removesuffix(".parquet") for name in there if name.endswith(".parquet"))
         return {f"{kind}/{row['address']}": row for kind in kinds for row in self._table(kind)[0].to_pylist()}
@@ -103,7 +103,7 @@ class Record:
 
 
 def row(key: dict, body: dict, sections: Iterable[str]) -> dict:
-    """An entry as a row of its table."""
+    """Return an entry as a row of its table."""
     return {"address": address(key), "sections": sorted(sections), **flatten(key, "key."), **flatten(body)}
 
 
@@ -112,8 +112,8 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
 
     Parameters
     ----------
-    rows : by `KIND/ADDRESS`, as `row` makes them
-    files : what else is in it, by path
+    rows : rows from `row`, by `KIND/ADDRESS`
+    files : contents of further files, by path
     """
     kinds: dict[str, list] = {}
     for name, one in sorted(rows.items()):
@@ -133,7 +133,7 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
 
 
 def flatten(value: Mapping, above: str = "") -> dict:
-    """Values of nested mappings by their path, joined by dots."""
+    """Return the values of nested mappings by dotted path."""
     found: dict = {}
     for name, item in value.items():
         found |= flatten(item, f"{above}{name}.") if isinstance(item, Mapping) else {f"{above}{name}": item}
@@ -141,7 +141,7 @@ def flatten(value: Mapping, above: str = "") -> dict:
 
 
 def unflatten(values: Mapping) -> dict:
-    """Nested dicts of values by their path; what `flatten` takes apart."""
+    """Nest values given by dotted path; the inverse of `flatten`."""
     found: dict = {}
     for path, value in values.items():
         *folders, name = path.split(".")

@@ -1,4 +1,4 @@
-"""Where files are, and what the environment says. No other module reads either."""
+"""File locations and environment variables; no other module reads them."""
 
 import os
 import re
@@ -9,23 +9,23 @@ import platformdirs
 
 from mli_utils.core.config import InputError, choose
 
-BEGAN = os.getcwd()  # where relative paths of the environment were typed
+BEGAN = os.getcwd()  # base of relative paths in the environment
 PATHS = ("MLI_ROOT", "MLI_DATA_DIR", "MLI_STORE", "MLI_FIGURES", "MLI_USED")
 PACKAGE = Path(__file__).resolve().parents[2]  # the folder that holds the package
 DEVICES = ("auto", "cpu", "cuda")
-DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # of GPUs that torch calls cuda
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # device files of GPUs that torch calls cuda
 MODES = ("lab", "reproduce", "book")
-GLUED = "application/papermill.record/"  # before the type of an output that is shown elsewhere
-FIGURE_MARK = "mli"  # the key of an output's metadata under which the runner finds figures and verdicts
+GLUED = "application/papermill.record/"  # prefix to the MIME type of an output shown elsewhere
+FIGURE_MARK = "mli"  # metadata key of outputs that are figures or verdicts, for the runner
 
 
 def given_path(name: str) -> Path | None:
-    """The path that an environment variable holds, absolute; None where it holds none.
+    """Return the absolute path in an environment variable, or None if it is unset.
 
     Raises
     ------
     InputError
-        It begins with `~`, and nobody knows this user's home.
+        The path begins with `~`, and this user has no home.
     """
     given = os.environ.get(name)
     if not given:
@@ -37,32 +37,31 @@ def given_path(name: str) -> Path | None:
 
 
 def resolve_paths() -> None:
-    """Make every path of the environment absolute, for processes that start in other folders."""
+    """Make all paths in the environment absolute, for processes that start in other folders."""
     for name in PATHS:
         if path := given_path(name):
             os.environ[name] = str(path)
 
 
 def python_path() -> str:
-    """`PYTHONPATH` for a process that is to use this package, whatever else is installed."""
+    """Return a `PYTHONPATH` with which a process uses this package, whatever else is installed."""
     return os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
 
 
 def is_project(folder: Path) -> bool:
-    """Whether a folder holds the sources of the book."""
+    """Tell whether a folder holds the sources of the book."""
     return (folder / "notebooks").is_dir() and (folder / "profiles").is_dir()
 
 
 def root() -> Path:
-    """Where everything is kept: `MLI_ROOT`, or the project's folder, which holds the package.
+    """Return the root folder: `MLI_ROOT`, or the project's folder, which holds the package.
 
-    Of a package that was installed without its project, the user's own data folder (on Linux
-    `~/.local/share/mli-utils`).
+    A package installed without its project uses the user's data folder (on Linux `~/.local/share/mli-utils`).
 
     Raises
     ------
     InputError
-        None of them is known.
+        None of these folders is known.
     """
     if given := given_path("MLI_ROOT"):
         return given.resolve()
@@ -75,12 +74,12 @@ def root() -> Path:
 
 
 def project() -> Path:
-    """`root`, where the book's sources are.
+    """Return `root`, checked to hold the book's sources.
 
     Raises
     ------
     InputError
-        They are not there.
+        `root` does not hold them.
     """
     if not is_project(root()):
         raise InputError(
@@ -91,92 +90,92 @@ def project() -> Path:
 
 
 def asked_profile() -> str:
-    """`MLI_PROFILE`, as the user put it; empty where nothing is asked for."""
+    """Return `MLI_PROFILE` as given; empty if unset."""
     return os.environ.get("MLI_PROFILE") or ""
 
 
 def profile() -> str:
-    """The profile in force: `MLI_PROFILE`, default `small`."""
+    """Return the profile in use: `MLI_PROFILE`, default `small`."""
     return asked_profile() or "small"
 
 
 def section() -> str:
-    """The notebook that the runner is running: `MLI_SECTION`; empty in a lab."""
+    """Return the notebook that the runner executes: `MLI_SECTION`; empty in a lab."""
     return os.environ.get("MLI_SECTION") or ""
 
 
 def mode() -> str:
-    """`MLI_MODE`, what may be read and made.
+    """Return `MLI_MODE`, which limits reading and computing.
 
-    `lab` (default): the store and the committed record are read, what they lack is computed. `reproduce`: the store
-    only. `book`: the record only, and nothing is computed.
+    `lab` (default): read the store and the committed record, compute missing entries. `reproduce`: read the store only,
+    compute missing entries. `book`: read the record only, compute nothing.
     """
     return choose("MLI_MODE", os.environ.get("MLI_MODE") or "lab", MODES)
 
 
 def data_dir() -> Path:
-    """Folder of the image archives: `MLI_DATA_DIR`, default `data/`."""
+    """Return the folder of image archives: `MLI_DATA_DIR`, default `data/`."""
     return given_path("MLI_DATA_DIR") or root() / "data"
 
 
 def build_dir(of_profile: str | None = None) -> Path:
-    """Everything that a profile's reproduction makes, apart from the pages: `build/<profile>`."""
+    """Return the folder of a profile's reproduction, except its pages: `build/<profile>`."""
     return root() / "build" / (of_profile or profile())
 
 
 def store_dir(of_profile: str | None = None) -> Path:
-    """Folder of finished runs: `MLI_STORE`, default `build/<profile>/store`."""
+    """Return the folder of finished runs: `MLI_STORE`, default `build/<profile>/store`."""
     return given_path("MLI_STORE") or build_dir(of_profile) / "store"
 
 
 def lock_file(name: str) -> Path:
-    """What is locked while this checkout's page or site of that name is made: `build/locks/<name>.lock`."""
+    """Return the lock file for making this checkout's page or site of that name: `build/locks/<name>.lock`."""
     return root() / "build" / "locks" / f"{name}.lock"
 
 
 def record_dir(of_profile: str | None = None) -> Path:
-    """The committed part of a profile's store: `results/<profile>`."""
+    """Return the folder of a profile's committed record: `results/<profile>`."""
     return root() / "results" / (of_profile or profile())
 
 
 def bench_file() -> Path:
-    """What `make bench` leaves: `build/bench.json`."""
+    """Return the output file of `make bench`: `build/bench.json`."""
     return root() / "build" / "bench.json"
 
 
 def bench_record() -> Path:
-    """The committed benchmarks: `results/bench.json`."""
+    """Return the file of committed benchmarks: `results/bench.json`."""
     return root() / "results" / "bench.json"
 
 
 def figures_dir() -> Path:
-    """Where figures are saved: `MLI_FIGURES`, default `figures/` in the working folder (a notebook's own)."""
+    """Return the folder for figures: `MLI_FIGURES`, default `figures/` in the working folder (a notebook's own)."""
     return given_path("MLI_FIGURES") or Path("figures")
 
 
 def used_file() -> Path | None:
-    """`MLI_USED`: a file that gets the address of every store entry read or written, a line each."""
+    """Return `MLI_USED`: a file that lists every store entry read or written, one address per line."""
     return given_path("MLI_USED")
 
 
 def asked_device() -> str:
-    """`MLI_DEVICE`, as the user put it: auto (default), cpu or cuda."""
+    """Return `MLI_DEVICE` as given: auto (default), cpu or cuda."""
     return choose("device", os.environ.get("MLI_DEVICE") or "auto", DEVICES)
 
 
 def device() -> str:
-    """Where to compute: `cuda` where it is asked for, or auto and torch sees a GPU; otherwise `cpu`.
+    """Return the device: `cuda` if asked for, or if auto and torch sees a GPU; otherwise `cpu`.
 
     Raises
     ------
     InputError
-        Another name, or cuda where torch sees no GPU.
+        An unknown device, or cuda where torch sees no GPU.
     """
     asked = asked_device()
     if asked == "cpu":
         return "cpu"
     there = False
-    if sys.platform != "linux" or any(map(os.path.exists, DRIVERS)):  # without one torch, slow to load, finds no GPU
+    if sys.platform != "linux" or any(map(os.path.exists, DRIVERS)):  # torch, slow to load, finds no GPU without them
         import torch
 
         there = torch.cuda.is_available()
@@ -186,12 +185,12 @@ def device() -> str:
 
 
 def checkpoint_seconds() -> float:
-    """How long a training goes on between two checkpoints, at least: `MLI_CHECKPOINT`, default 60 seconds.
+    """Return the least number of seconds between two checkpoints: `MLI_CHECKPOINT`, default 60.
 
     Raises
     ------
     InputError
-        It is no number from 0 up.
+        The value is not a number from 0 up.
     """
     asked = os.environ.get("MLI_CHECKPOINT") or "60"
     if not re.fullmatch(r"\d+\.?\d*", asked):
@@ -200,12 +199,12 @@ def checkpoint_seconds() -> float:
 
 
 def scheduler() -> str:
-    """`MLI_SCHEDULER`, the address of a Dask scheduler whose workers train and measure; empty: this process does.
+    """Return `MLI_SCHEDULER`, the address of a Dask scheduler; empty: train and measure in this process.
 
     Raises
     ------
     InputError
-        It is not an address.
+        The value is not an address.
     """
     asked = os.environ.get("MLI_SCHEDULER") or ""
     if asked and not re.fullmatch(r"(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):\d{1,5}", asked):
@@ -214,12 +213,12 @@ def scheduler() -> str:
 
 
 def threads() -> str:
-    """`OMP_NUM_THREADS`, how many threads a process computes with; empty where nothing is asked for.
+    """Return `OMP_NUM_THREADS`, the number of threads a process computes with; empty if unset.
 
     Raises
     ------
     InputError
-        It is no number from 1 up.
+        The value is not a whole number from 1 up.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").strip()
     if asked and not re.fullmatch(r"[1-9]\d*(\s*,\s*[1-9]\d*)*", asked):
@@ -228,13 +227,13 @@ def threads() -> str:
 
 
 def check() -> None:
-    """Raise InputError where the environment holds something that would be refused later."""
+    """Raise InputError early if the environment holds an invalid value."""
     for read in (mode, asked_device, checkpoint_seconds, scheduler, threads, root, data_dir, store_dir):
         read()
 
 
 def show_progress() -> bool:
-    """Whether progress bars are drawn: `MLI_PROGRESS` (0 or 1), default: on a terminal or in a notebook."""
+    """Tell whether to draw progress bars: `MLI_PROGRESS` (0 or 1), default: on a terminal or in a notebook."""
     asked = os.environ.get("MLI_PROGRESS")
     if asked is not None:
         return asked not in ("", "0")

@@ -1,8 +1,8 @@
-"""Finished work, one file each, addressed by the hash of what determines it.
+"""Finished work, one file per entry, addressed by the hash of its key.
 
-An entry is a JSON file `KIND/ADDRESS.json` that holds its key, its body and a checksum of both. It is written
-whole or not at all and never changed. Arrays too large for JSON (a run's endpoints) lie beside it in
-`KIND/ADDRESS.npz`; the committed record (`record`) goes without them.
+An entry is a JSON file `KIND/ADDRESS.json` with its key, its body and a checksum of both. It is written atomically and
+never changed. Arrays too large for JSON (a run's endpoints) are in `KIND/ADDRESS.npz` beside it; the committed record
+(`record`) omits them.
 """
 
 import io
@@ -27,10 +27,10 @@ from mli_utils.runs.record import Record
 
 
 class Store:
-    """Entries kept in `folder`; what is not there is looked for in the committed `record`, if one is given.
+    """Entries in `folder`; missing ones are read from the committed `record`, if one is given.
 
-    Only the record is read where the store's `own` entries are not to be. `kind` names the sort of entry (`runs`,
-    `curves`); `key` is a JSON-able dict of all that determines it.
+    With `own` false only the record is read. `kind` is the kind of an entry (`runs`, `curves`); `key` is a JSON-able
+    dict of everything that determines it.
     """
 
     def __init__(self, folder: Path, record: Record | None = None, own: bool = True):
@@ -38,20 +38,20 @@ class Store:
 
     @classmethod
     def default(cls, profile: str | None = None, mode: str | None = None) -> "Store":
-        """A profile's store, reading what `settings.mode` says: in `book` only the record, in `reproduce` never it."""
+        """Open a profile's store for `settings.mode`: `book` reads only the record, `reproduce` never reads it."""
         mode = mode or settings.mode()
         record = None if mode == "reproduce" else Record(settings.record_dir(profile))
         return cls(settings.store_dir(profile), record, own=mode != "book")
 
     def get(self, kind: str, key: dict) -> dict | None:
-        """The body kept for `key`, or None. A damaged file is named in a warning and set aside.
+        """Return the body stored for `key`, or None. A damaged file is set aside with a warning.
 
         Raises
         ------
         DamagedRecord
             The record is damaged, and a book is rendered from it.
         DiskError
-            It cannot be read.
+            The entry cannot be read.
         """
         name = f"{kind}/{address(key)}"
         if body := self.read(name):
@@ -59,13 +59,13 @@ class Store:
         return body
 
     def read(self, name: str) -> dict | None:
-        """The body of an entry, `KIND/ADDRESS`, as `get` gives it."""
+        """Return the body of an entry, `KIND/ADDRESS`, as `get`, without noting its use."""
         if self.own and (entry := self.entry(name)):
             return entry["body"]
         return self.record.get(name) if self.record else None
 
     def entry(self, name: str) -> dict | None:
-        """Key and body of an entry of this store itself, or None."""
+        """Return key and body of an entry in this store's own folder, or None."""
         path = self.folder / f"{name}.json"
         with on_disk("read", path):
             try:
@@ -80,7 +80,7 @@ class Store:
         return entry
 
     def put(self, kind: str, key: dict, body: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
-        """Keep `body` for `key`. `arrays` are written first, so an entry that names arrays has them whole."""
+        """Store `body` for `key`. `arrays` are written first, so an entry that names arrays has them whole."""
         name = f"{kind}/{address(key)}"
         if arrays is not None:
             packed = io.BytesIO()
@@ -93,7 +93,7 @@ class Store:
         _note_use(name)
 
     def arrays(self, kind: str, key: dict) -> dict[str, np.ndarray] | None:
-        """The arrays of an entry, or None where they are gone, damaged or belong to another making of it."""
+        """Return the arrays of an entry, or None if they are missing, damaged or from another computation of it."""
         name = f"{kind}/{address(key)}"
         entry = self.entry(name)
         if entry is None or not (path := self.folder / f"{name}.npz").exists():
@@ -107,11 +107,11 @@ class Store:
             return dict(archive)
 
     def lock(self, name: str):
-        """A lock between processes on something of this store (`locked`)."""
+        """Return a lock between processes for a name in this store (`locked`)."""
         return locked(self.folder / "locks" / f"{name}.lock")
 
     def set_aside(self, path: Path) -> None:
-        """Give a damaged file of this store another name, and warn."""
+        """Rename a damaged file of this store, and warn."""
         aside = path.with_name(path.name + ".damaged")
         with on_disk("set aside the damaged", path):
             os.replace(path, aside)
@@ -121,7 +121,7 @@ class Store:
 
 
 def _verified(text: str, name: str) -> dict | None:
-    """Key and body of an entry's text, or None where the text is not what was written under this name."""
+    """Return key and body from an entry's text, or None if checksum or address does not match."""
     try:
         entry = json.loads(text)
         content = {"key": entry["key"], "body": entry["body"]}

@@ -1,6 +1,6 @@
-"""Many runs: what the store has is read, the rest is trained in groups.
+"""Runs, read from the store or, if missing, trained in groups.
 
-The computing is done in this process, or on a Dask cluster where `settings.scheduler` names one.
+Training runs in this process, or on the Dask cluster that `settings.scheduler` names.
 """
 
 import math
@@ -26,15 +26,15 @@ from mli_utils.runs.store import Store
 
 OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
 
-GROUP_SIZE = 32  # runs trained together at most
-STACK = 4  # on a cluster, runs in a group before there are more groups than workers: alone, one takes a third longer
-FEWEST_STEPS = 500  # of groups that are made smaller for a cluster: they take 20 times as long as sending them
+GROUP_SIZE = 32  # most runs trained together
+STACK = 4  # smallest group on a cluster, if there are enough runs: alone, one takes a third longer
+FEWEST_STEPS = 500  # shorter trainings are not split for a cluster: these take 20 times as long as sending them
 
 Arrays = dict[str, np.ndarray]  # endpoints of a run: `start/NAME`, `end/NAME`
 
 
 class NotInRecord(MLIError):
-    """Something would have to be computed while a book is rendered from the record, which computes nothing."""
+    """A result is missing while a book is rendered from the record, which computes nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Run:
     Parameters
     ----------
     config : RunConfig
-        What determines it.
+        Configuration of the run.
     body : dict
-        What the store keeps of it.
+        Body of its store entry.
     store : Store
-        Where it is kept. Endpoints, on the CPU, are read when asked for, and trained again where it no longer has them.
+        Store that holds it. Endpoints are read on access, on the CPU, and trained again where missing.
     """
 
     config: RunConfig
@@ -57,21 +57,21 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """What was logged through training: `step`, `loss`, `error`, `class_error_0`, …; a row a logged step."""
+        """The training log: `step`, `loss`, `error`, `class_error_0`, …; one row per logged step."""
         kept = {name: np.array(values, float) for name, values in self.body["history"].items()}
         by_class = {f"class_error_{label}": errors for label, errors in enumerate(kept.pop("class_error").T)}
         return pd.DataFrame({**kept, "step": kept["step"].astype(int), **by_class})
 
     @cached_property
     def summary(self) -> dict:
-        """How it ended (`training.Trained`), `status` first."""
+        """The outcome of training: `training.Trained.summary`."""
         summary = {name: math.nan if value is None else value for name, value in self.body["summary"].items()}
         bias = self.body["summary"]["output_bias"]
         return {**summary, "output_bias": bias and [math.nan if value is None else value for value in bias]}
 
     @property
     def provenance(self) -> dict:
-        """What made it."""
+        """The provenance of the run (`provenance.stamp`)."""
         return self.body["provenance"]
 
     @property
@@ -85,12 +85,12 @@ class Run:
         return self.endpoints("end")[0]
 
     def endpoints(self, *which: str) -> list[Params]:
-        """`start`, `end` or both, in one reading."""
+        """Return the endpoints in `which` (`start`, `end`), reading the arrays once."""
         arrays = self.arrays()
         return [endpoint(arrays, side) for side in which]
 
     def arrays(self) -> Arrays:
-        """Both endpoints as the store has them, trained again where it no longer has."""
+        """Return both endpoints from the store, training again if they are missing."""
         key = run_key(self.config)
         if (arrays := self.store.arrays("runs", key)) is None:
             _train_missing([self.config], self.store, [self.config])
@@ -100,30 +100,30 @@ class Run:
 
 
 def run_key(config: RunConfig) -> dict:
-    """All that determines a run: its config, and the version of each mechanism that makes it."""
+    """Return the key of a run: its config, and the version of each mechanism that makes it."""
     versions = {name: VERSIONS[name] for name in ("data", "initialization")}
     return {"config": asdict(config), "versions": {**versions, "training": VERSIONS["training"][config.model]}}
 
 
 def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
-    """Train the run of every config, or read it from the store where it is there.
+    """Train the run of every config, or read it from the store.
 
-    Progress is shown on standard error. Every run is kept as soon as it ends.
+    Progress is shown on standard error. Every run is stored as soon as it ends.
 
     Parameters
     ----------
     configs : RunConfig or iterable of RunConfig
-        As `grid` makes them.
+        Configurations, for example from `grid`.
 
     Returns
     -------
     list of Run
-        One a config, in their order.
+        One run per config, in the same order.
 
     Raises
     ------
     InputError
-        One of them is no `RunConfig`.
+        An item is no `RunConfig`.
     NotInRecord
         A run is missing while the book is rendered from the record.
     """
@@ -137,20 +137,20 @@ def train(configs: RunConfig | Iterable[RunConfig]) -> list[Run]:
     if missing := [config for config in asked if bodies[config] is None]:
         _train_missing(missing, store, asked)
         bodies |= {config: store.get("runs", run_key(config)) for config in missing}
-    Checkpoints(store, run_key).forget(asked)  # those of a process that was killed as soon as its run was kept
+    Checkpoints(store, run_key).forget(asked)  # left by a process killed just after storing its run
     return [Run(config, bodies[config], store) for config in configs]
 
 
 def fields_of(run: Run, **more) -> dict:
-    """What every row about a run begins with: the fields of its config, `status`, and more."""
+    """Return the columns shared by all rows about a run: the fields of its config, `status`, and `more`."""
     return {**asdict(run.config), "status": run.summary["status"], **more}
 
 
 def together(parts: Iterable[tuple[dict, dict[str, np.ndarray]]], *columns: str) -> pd.DataFrame:
-    """A tidy frame of many parts, each what its rows share (`fields_of`), and arrays of equal length by column.
+    """Make a tidy frame of parts: each has shared fields (`fields_of`) and, by column, arrays of equal length.
 
-    Of no part, an empty one with the runs' fields, `status` and these columns. A frame a part would take ten times as
-    long.
+    Without parts the frame is empty, with the runs' fields, `status` and these columns. Concatenating one frame per
+    part would take ten times as long.
     """
     parts = list(parts)
     if not parts:
@@ -161,17 +161,17 @@ def together(parts: Iterable[tuple[dict, dict[str, np.ndarray]]], *columns: str)
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
-    """Make a table of runs.
+    """Tabulate runs and how they ended.
 
     Parameters
     ----------
     runs : iterable of Run
-        As `train` returns them.
+        Runs from `train`.
 
     Returns
     -------
     pandas.DataFrame
-        A row a run: its fields, how it ended (`status`, `steps`, `train_loss` in nats, `train_error`, `test_error`,
+        One row per run: its fields, its outcome (`status`, `steps`, `train_loss` in nats, `train_error`, `test_error`,
         `start_norm` ‖θ(0)‖, `distance` ‖θ(T) − θ(0)‖, `seconds`), and `bias_gap`, max b − min b (NaN without an output
         bias).
     """
@@ -185,25 +185,25 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def counts(runs: Iterable[Run]) -> dict[str, int]:
-    """How many runs there are and how many of them fitted: `all_runs`, `fitted_runs`."""
+    """Count all runs and fitted runs: `all_runs`, `fitted_runs`."""
     runs = list(runs)
     return {"all_runs": len(runs), "fitted_runs": sum(run.summary["status"] == "fitted" for run in runs)}
 
 
 def means(runs: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
-    """Of a `table`, a row a group: how many `runs`, how many `fitted`, and the fitted ones' means of some columns."""
+    """Summarise a `table` by group: numbers of `runs` and `fitted` ones, and the fitted ones' means of `columns`."""
     told = runs.assign(fitted=runs.status == "fitted")
     sizes = told.groupby(by, sort=False).fitted.agg(runs="size", fitted="sum")
     return sizes.join(told[told.fitted].groupby(by)[columns].mean()).reset_index()
 
 
 def progress(total: int, what: str, unit: str) -> tqdm:
-    """A progress bar on standard error, where `settings` wants one."""
+    """Return a progress bar on standard error, hidden unless `settings.show_progress`."""
     return tqdm(total=total, desc=what, unit=unit, disable=not settings.show_progress(), mininterval=1, leave=False)
 
 
 def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[RunConfig]) -> None:
-    """Train these runs, out of all that were asked for, and keep each as it ends."""
+    """Train these runs, grouped with all that were `asked` for, and store each as it ends."""
     if settings.mode() == "book":
         raise NotInRecord(
             f"{len(configs)} runs are not in the record, the first of them {configs[0]}; "
@@ -216,7 +216,7 @@ def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[R
         progress(sum(config.epochs for config in configs), f"training {len(configs)} runs", "epoch") as bar,
         ExitStack() as locks,
     ):
-        # Whoever else trains such runs on this store goes first; what is theirs by then is not trained again.
+        # Wait for other processes training runs of these shapes here; runs they stored are not trained again.
         for name in sorted(set(map(address, shapes))):
             locks.enter_context(store.lock(name))
         left = {config for config in configs if store.arrays("runs", run_key(config)) is None}
@@ -233,10 +233,10 @@ def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[R
 def split(
     configs: Iterable[RunConfig], missing: Collection[RunConfig], workers: parallel.Workers
 ) -> list[list[RunConfig]]:
-    """The missing runs in groups of one shape, as equal as can be, as these workers are to train them.
+    """Split the missing runs into groups of one shape and nearly equal size, to suit these workers.
 
     All configs are grouped, so that groups are the same after an interruption: the last bits of a narrow network can
-    depend on how many are trained beside it. Stacked models come first: in this process nothing is kept meanwhile.
+    depend on its group. Stacked models come first: while they train in this process, no other results are stored.
     """
     alike: dict[tuple, list[RunConfig]] = {}
     for config in sorted(configs, key=lambda config: not MODELS[config.model].stacked):
@@ -250,19 +250,19 @@ def split(
 
 
 def group_size(config: RunConfig, missing: int, workers: parallel.Workers) -> int:
-    """How many runs of this one's shape are trained together at most, where so many are missing in all."""
+    """Return the largest size of a group of this run's shape, when `missing` runs are to be trained in all."""
     if not workers.client or config.epochs * math.ceil(config.n_train / config.batch_size) < FEWEST_STEPS:
         return GROUP_SIZE
     fair = math.ceil(missing / workers.count)
-    return min(GROUP_SIZE, max(math.ceil(fair / 2), min(STACK, fair)))  # two each even out slow workers
+    return min(GROUP_SIZE, max(math.ceil(fair / 2), min(STACK, fair)))  # two groups per worker even out slow ones
 
 
 def train_here(
     configs: Sequence[RunConfig], kept: Checkpoints | None = None, advance: Callable[[int], Any] = lambda epochs: None
 ) -> Iterator[tuple[RunConfig, dict, Arrays]]:
-    """Train runs of one shape, from `kept` checkpoints on; yield each, as body and arrays, as soon as it has ended."""
+    """Train runs of one shape from `kept` checkpoints; yield config, body and arrays of each as soon as it ends."""
     device = settings.device()
-    made = provenance.stamp(provenance.device_name(device))  # now: what is done must not be lost to this
+    made = provenance.stamp(provenance.device_name(device))  # before training, so that a failure here loses no work
     sets, save = images.of_run(configs[0]), Pace(kept) if kept else None
     for group, states in kept.together(configs) if kept else [(configs, [])]:
         for run in training.train_group(group, *sets, device, advance, states, save):
@@ -275,7 +275,7 @@ def train_here(
 
 
 def endpoint(arrays: Arrays, side: str) -> Params:
-    """θ(0) (`start`) or θ(T) (`end`) among the arrays of a run."""
+    """Return θ(0) (`start`) or θ(T) (`end`) from the arrays of a run."""
     return {
         name.removeprefix(f"{side}/"): torch.tensor(array)
         for name, array in arrays.items()

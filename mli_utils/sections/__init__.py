@@ -1,1 +1,1 @@
-"""What one notebook alone needs, in a module that has that notebook's name."""
+"""Helpers of single notebooks, one module per notebook, named after it."""

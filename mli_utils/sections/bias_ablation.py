@@ -1,6 +1,6 @@
-"""What networks say of single images of the test set along a path (section 05).
+"""Predictions for single test images along a path (section 05).
 
-The images are kept with the measurement, so a book rendered from the record needs no archive.
+The store keeps the images with their predictions, so rendering from the record needs no image archive.
 """
 
 import io
@@ -31,29 +31,29 @@ from mli_utils.runs.measured import Measurement, measure
 from mli_utils.runs.trained import Run, counts, fields_of, table, together
 
 COLUMNS = ("path", "alpha", "image", "label", "predicted", "probability")
-SHOWN = 10  # images of `picture_figure`
+SHOWN = 10  # images in `picture_figure`
 
 
 def one_network(runs: Sequence[Run]) -> list[Run]:
-    """The first fitted network with an output bias, alone; none where there is none."""
+    """Return a list of the first fitted network with an output bias, or an empty list."""
     return [run for run in runs if run.config.bias == "output" and run.summary["status"] == "fitted"][:1]
 
 
 def predict_images(
     runs: Run | Iterable[Run], paths: Sequence[str] = ("linear", "homogeneous"), alphas: int = 51, images: int = 20
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The class that networks predict for the first images of the test set, along paths; classes come in turn.
+    """Predict the classes of the first test images along paths; the images cycle through the classes.
 
     Returns
     -------
-    Tidy frame with the runs' fields, `status`, `path`, `alpha`, `image` (its number), `label`, `predicted` (names of
-    classes), `probability` (of the class predicted, by the softmax); and the images, (images, height, width, 3) from 0
-    to 1, as the first run's data set has them (of no run: an empty array)
+    Tidy frame with the runs' fields, `status`, `path`, `alpha`, `image` (its index), `label` and `predicted` (class
+    names), `probability` (softmax of the predicted class); and the images, (images, height, width, 3) from 0 to 1,
+    empty without runs
 
     Raises
     ------
     InputError
-        More images than the test set has, or runs on different data sets.
+        `images` exceeds the test set, or the runs have different data sets.
     NotInRecord
         A prediction is missing while the book is rendered from the record.
     """
@@ -107,7 +107,7 @@ def _compute(model, ends, images: ImageSet, path: str, points: np.ndarray, numbe
 
 
 def _columns(points: np.ndarray, body: dict) -> dict[str, np.ndarray]:
-    """Columns of kept predictions, a row a point and image."""
+    """Return the columns of stored predictions, one row per α and image."""
     classes = np.array(body["classes"])
     predicted = classes[np.array(body["predicted"])]
     count = predicted.shape[1]
@@ -121,8 +121,7 @@ def _columns(points: np.ndarray, body: dict) -> dict[str, np.ndarray]:
 
 
 def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
-    """Images of one network's predictions, and beside each what is predicted for it along α: a panel a path, dark where
-    it is right, a name a stretch."""
+    """Plot test images beside the classes predicted along α: one panel per path, dark where correct."""
     if predictions.empty:
         return empty_figure()
     paths, count = list(dict.fromkeys(predictions.path)), min(SHOWN, len(pixels))
@@ -156,7 +155,7 @@ def _draw_images(axes, pixels: np.ndarray) -> None:
 
 
 def _name_stretches(axes, place: int, row: pd.Series, true: str, half: float) -> None:
-    """Write the predicted class where it stays the same for long enough to hold its name."""
+    """Label each stretch of equal predictions that is wide enough for the name of the class."""
     for name, stretch in groupby(zip(row.index, row, strict=True), key=lambda pair: pair[1]):
         along = [alpha for alpha, _ in stretch]
         axes.vlines(along[0] - half, place - 0.5, place + 0.5, color="white", lw=1)
@@ -166,22 +165,22 @@ def _name_stretches(axes, place: int, row: pd.Series, true: str, half: float) ->
 
 
 def ink(image: np.ndarray) -> np.ndarray:
-    """Grey images as ink on paper, photographs as they are."""
+    """Invert grey images to dark on white; leave colour images unchanged."""
     return 1 - image if np.ptp(image, axis=2).max() == 0 else image
 
 
-ACROSS = 10  # images beside each other
-ROW = 1.6  # height of an image and the line of words below it, in widths of an image
+ACROSS = 10  # images per row
+ROW = 1.6  # height of an image and its label, in image widths
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def moving(predictions: pd.DataFrame, pixels: np.ndarray, curves: pd.DataFrame) -> Moving | None:
-    """One network on its paths: loss and error with a dot on each, and below them images and what they are taken for.
+    """Return the interactive figure of one network: loss and error along its paths, and predictions for images.
 
     Parameters
     ----------
     predictions, pixels : as `predict_images` returns them, of one run
-    curves : of runs on the same paths at the same points, that one among them
+    curves : curves of runs, this one included, on the same paths and α
     """
     if predictions.empty:
         return None
@@ -278,7 +277,7 @@ def moving(predictions: pd.DataFrame, pixels: np.ndarray, curves: pd.DataFrame) 
 
 
 def _sheet(pixels: np.ndarray) -> tuple[str, int]:
-    """All images in rows on one transparent sheet, as a PNG's address, and the sheet's width in pixels."""
+    """Arrange all images on a transparent sheet; return it as a PNG data URL, and its width in pixels."""
     side = pixels.shape[1]
     margin = max(1, side // 10)
     cell = side + 2 * margin
@@ -294,7 +293,7 @@ def _sheet(pixels: np.ndarray) -> tuple[str, int]:
 
 
 def compare(plateaus: pd.DataFrame) -> pd.DataFrame:
-    """How much longer the error plateau of networks with an output bias is on the linear path, seed by seed."""
+    """Compare error plateaus, paired by seed: linear path with output bias minus homogeneous path or no biases."""
     error = _by_seed(plateaus).error_plateau
     linear = error["output", "linear"]
     longer = {
@@ -305,7 +304,7 @@ def compare(plateaus: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
-    """The quantity of each claim of section 05, by seed, from curves of fitted networks."""
+    """Return the quantity of each claim of section 05, by seed, from curves of fitted networks."""
     lengths = _by_seed(plateau(fitted, tolerance))
     error, loss = lengths.error_plateau, lengths.loss_plateau
     linear = error["output", "linear"]
@@ -318,7 +317,7 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 
 def numbers(runs: Sequence[Run], plateaus: pd.DataFrame) -> dict:
-    """What the text of section 05 says besides the table of lengths."""
+    """Return the numbers in the text of section 05."""
     lengths = _by_seed(plateaus).mean()
     error, loss = lengths.error_plateau, lengths.loss_plateau
     ended, members = table(runs), runs[0].summary["class_counts"]
@@ -333,6 +332,6 @@ def numbers(runs: Sequence[Run], plateaus: pd.DataFrame) -> dict:
 
 
 def _by_seed(plateaus: pd.DataFrame) -> pd.DataFrame:
-    """Lengths of plateaus, a row a seed, a column a measure, kind of bias and path."""
+    """Pivot plateau lengths: one row per seed, one column per measure, `bias` and path."""
     lengths = plateaus.set_index(["bias", "path", "seed"])[["error_plateau", "loss_plateau"]]
     return lengths.unstack(["bias", "path"])

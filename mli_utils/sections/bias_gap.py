@@ -1,4 +1,4 @@
-"""The r-homogeneous model solved for many settings, and its weights and biases through time (section 04)."""
+"""Solutions of the r-homogeneous model: many settings, and weights and biases over time (section 04)."""
 
 from itertools import product
 
@@ -14,14 +14,14 @@ from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import in_order, style
 from mli_utils.runs.measured import keep
 
-MODEL = {"noise": 0.1, "final_loss": 1e-2}  # what `solve_flow` is told besides
-DISTINCT = 0.05  # of the time from the first class learned to the last: the least that tells the last two apart
+MODEL = {"noise": 0.1, "final_loss": 1e-2}  # fixed arguments of `solve_flow`
+DISTINCT = 0.05  # least `margin` at which the last two classes learned are distinct
 SMALL_GAP = 1.0  # below it the softmax does not saturate
-RISE = 1e-3  # nats; a smaller rise of the loss is none
+RISE = 1e-3  # nats; smaller rises of the loss are ignored
 
 
 def through_time(r: int, delta: float, k: int, seed: int = 0, points: int = 400, digits: int = 17) -> pd.DataFrame:
-    """`Flow.frame` of one solution, from the store where it is, to so many significant digits; 17 are exact."""
+    """Return `Flow.frame` of one solution, stored, with `digits` significant digits (17 are exact)."""
     key = {"r": r, "delta": delta, "k": k, "seed": seed, **MODEL, "points": points, "digits": digits}
     return keep("flows", key, _through_time, "bias_gap")
 
@@ -33,14 +33,14 @@ def _through_time(points: int, digits: int, **model) -> pd.DataFrame:
 
 
 def survey(powers: list[int], deltas: list[float], classes: list[int], seeds: int, points: int = 201) -> pd.DataFrame:
-    """Solve the model for every combination, or read it from the store; one row each.
+    """Solve the model for every combination of settings, or read it from the store; one row each.
 
     Returns
     -------
-    Frame of `r`, `delta`, `classes`, `seed`; `last learned` and `largest bias`, class numbers; `margin`, how much of
-    the time from the first class learned to the last lies between the last but one and the last; `gap`, largest minus
-    smallest bias; `bump`, the largest rise of the loss on the line between the ends (nats); `deviation` of the solved
-    biases from `biases_from_weights`, relative to the largest; and what `describe` adds
+    Frame of `r`, `delta`, `classes`, `seed`; `last learned` and `largest bias`, class indices; `margin`, the time
+    between the last two classes learned over the time between the first and the last; `gap`, largest minus smallest
+    bias; `bump`, the largest rise of the loss on the linear path (nats); `deviation` of the solved biases from
+    `biases_from_weights`, relative to the largest; and the columns of `describe`
     """
     key = {"powers": powers, "deltas": deltas, "classes": classes, "seeds": seeds, **MODEL, "points": points}
     return describe(keep("surveys", key, _survey, "bias_gap"))
@@ -71,7 +71,7 @@ def _survey(powers, deltas, classes, seeds: int, points: int, **model) -> pd.Dat
 
 
 def describe(solved: pd.DataFrame) -> pd.DataFrame:
-    """Add whether the last class is `distinct`, whether it `agrees` (has the largest bias), and `power`, r in words."""
+    """Add `distinct` (margin ≥ `DISTINCT`), `agrees` (the last learned has the largest bias), `power` (r as text)."""
     return solved.assign(
         distinct=solved.margin >= DISTINCT,
         agrees=solved["last learned"] == solved["largest bias"],
@@ -80,7 +80,7 @@ def describe(solved: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(configurations: pd.DataFrame) -> pd.DataFrame:
-    """How often the class learned last has the largest bias, and how often not though it is distinct: a row a power."""
+    """Count per power how often `agrees` and `distinct` hold, and `exceptions` (distinct but not agreeing)."""
     told = configurations.assign(exceptions=configurations.distinct & ~configurations.agrees)
     found = told.groupby("r")[["agrees", "distinct", "exceptions"]].sum().rename(columns={"agrees": "agree"})
     found.insert(0, "configurations", told.groupby("r").size())
@@ -88,7 +88,7 @@ def agreement(configurations: pd.DataFrame) -> pd.DataFrame:
 
 
 def gaps(configurations: pd.DataFrame) -> pd.DataFrame:
-    """Mean gap by `r` and `delta`, and `gap_predicted`: the power δ^−(r−2) through the point at the largest δ."""
+    """Return the mean gap by `r` and `delta`, and `gap_predicted` ∝ δ^−(r−2), fixed at the largest δ."""
     found = configurations.groupby(["r", "delta", "power"], as_index=False).gap.mean()[["r", "delta", "gap", "power"]]
     largest = found.delta.max()
     anchor = found.r.map(found[found.delta == largest].set_index("r").gap)
@@ -96,7 +96,7 @@ def gaps(configurations: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(configurations: pd.DataFrame) -> dict[str, pd.Series]:
-    """The quantity of each claim of section 04, by configuration."""
+    """Return the quantity of each claim of section 04, by configuration."""
     ends = configurations.pivot(index=["r", "classes", "seed"], columns="delta", values="gap")
     growth = ends.iloc[:, 0] / ends.iloc[:, -1]
     at_two = growth.index.get_level_values("r") == 2
@@ -108,7 +108,7 @@ def claims(configurations: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
-    """What the text of section 04 says."""
+    """Return the numbers in the text of section 04."""
     deep, shallow = configurations[configurations.r >= 3], configurations[configurations.r == 2]
     rising = configurations[configurations.bump > RISE]
     slopes = {
@@ -136,7 +136,7 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
 
 
 def flow_figure(flow: pd.DataFrame) -> Figure:
-    """Diagonal weights above biases through time, a line a class, coloured by the order in which they are learned."""
+    """Plot diagonal weights above biases over time, one line per class, coloured in the order of learning."""
     with style():
         figure, panels = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, layout="constrained")
         for axes, measure in zip(panels, ("weight", "bias"), strict=True):
@@ -158,7 +158,7 @@ def flow_figure(flow: pd.DataFrame) -> Figure:
 
 
 def moving(powers: list[int], deltas: list[float], classes: list[int]) -> Moving:
-    """The lines of `flow_figure` for a chosen power, initial scale and number of classes, to four digits."""
+    """Return an interactive `flow_figure` with sliders for power, initial scale and number of classes."""
 
     def traces(r: int, delta: float, k: int) -> list[dict]:
         flow = through_time(r, delta, k, points=90, digits=4)

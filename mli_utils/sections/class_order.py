@@ -1,4 +1,4 @@
-"""What networks predict on their error plateau, beside the biases and the order of learning (section 07)."""
+"""Predictions on the error plateau, output biases and the order of learning (section 07)."""
 
 from collections.abc import Sequence
 
@@ -21,8 +21,7 @@ KINDS = {"largest": "the largest bias", "guess": "the first guess", "smallest": 
 
 
 def summarize(classes: pd.DataFrame) -> pd.DataFrame:
-    """Of what `class_order` returns, a row a run: the steps at which its first and last class were learned, Kendall's
-    τ between step and bias, and the gap between the biases."""
+    """Summarize `class_order` per run: steps of the first and last class learned, Kendall's τ of step and bias, gap."""
     by_run = classes.groupby("run")
     found = by_run.agg(seed=("seed", "first"), first_learned=("learned_at", "min"), last_learned=("learned_at", "max"))
     found["τ"] = order_correlations(classes)
@@ -31,18 +30,18 @@ def summarize(classes: pd.DataFrame) -> pd.DataFrame:
 
 
 def predicted_as(classes: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """How large a share of the predictions along α three classes of each network are.
+    """Return the shares of predictions along α that go to three classes of each network.
 
     Parameters
     ----------
     classes : as `class_order` returns them
-    curves : of the same runs on one path, as `mli.interpolate(…, by_class=True)` returns them
+    curves : curves of the same runs on one path, as `mli.interpolate(…, by_class=True)` returns them
 
     Returns
     -------
-    Tidy frame of `run`, `kind`, `label`, `alpha`, `share` and `class`, the kind in words. `kind` is `largest` for the
-    class with the largest output bias, `guess` for the one that the untrained network predicts most often, `smallest`
-    for the one with the smallest bias.
+    Tidy frame of `run`, `kind`, `label`, `alpha`, `share` and `class` (`kind` in words). The kinds are `largest` (class
+    with the largest output bias), `guess` (class predicted most often at α = 0) and `smallest` (class with the smallest
+    output bias).
     """
     curves = _numbered(classes, curves)
     chosen = _kinds(classes, curves).melt(var_name="kind", value_name="label", ignore_index=False).reset_index()
@@ -51,14 +50,13 @@ def predicted_as(classes: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """What networks predict on their error plateau: one row a run, from the same frames as `predicted_as`.
+    """Summarize predictions on the error plateau, one row per run; arguments as for `predicted_as`.
 
     Returns
     -------
-    `run`; `seed`; `error_plateau`; `last`, the class learned last, where one that is never learned comes after all
-    others; `largest`, `guess` and `smallest`, as `predicted_as` says; `as_largest`, `as_guess` and `as_smallest`, the
-    share of all predictions at the grid points 0 < α ≤ error plateau that are these classes (NaN where there is no such
-    point)
+    `run`; `seed`; `error_plateau`; `last`, the class learned last (classes never learned come after all others);
+    `largest`, `guess` and `smallest`, the classes of `predicted_as`; `as_largest`, `as_guess` and `as_smallest`, their
+    mean shares of the predictions at grid points 0 < α ≤ error plateau (NaN without such points)
     """
     shares, lengths = predicted_as(classes, curves), plateau(curves[curves.label == 0], tolerance)
     found = _numbered(classes, lengths).set_index("run")[["seed", "error_plateau"]]
@@ -70,23 +68,23 @@ def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: 
 
 
 def _numbered(classes: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame of runs with the number of each row's `run`."""
+    """Add the column `run` of `classes` to another frame of these runs."""
     return frame.merge(classes[["run", *FIELDS]].drop_duplicates())
 
 
 def _kinds(classes: pd.DataFrame, numbered: pd.DataFrame) -> pd.DataFrame:
-    """Which class of a run is of which kind, a column a kind."""
+    """Return the class of each kind, one row per run, one column per kind."""
     bias, at_start = _by_run(classes).output_bias, _by_run(numbered[numbered.alpha == 0]).predicted_share
     return pd.DataFrame({"largest": bias.idxmax(), "guess": at_start.idxmax(), "smallest": bias.idxmin()})
 
 
 def _by_run(frame: pd.DataFrame):
-    """Groups of a frame's rows, each under its class."""
+    """Group rows by run, with the class as index."""
     return frame.set_index("label").groupby("run")
 
 
 def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
-    """Shares of predictions over α, a line a `class`: means over runs, bands to lowest and highest, `chance` dotted."""
+    """Plot shares of predictions over α per `class`: means over runs, bands from lowest to highest, chance dotted."""
     if nothing(shares, "alpha", "share", "class"):
         return empty_figure()
     names = list(dict.fromkeys(shares["class"]))
@@ -110,7 +108,7 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
 
 
 def measured(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float) -> dict:
-    """The quantity of each claim of section 07, by network, from what `plateau_predictions` takes."""
+    """Return the quantity of each claim of section 07, by network; arguments as for `plateau_predictions`."""
     of_runs, found = summarize(classes), plateau_predictions(classes, curves, tolerance)
     return {
         "biases-differ-on-balanced-data": of_runs.gap,
@@ -122,7 +120,7 @@ def measured(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float) -> d
 
 
 def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFrame) -> dict:
-    """What the text of section 07 says: of all its runs, of the fitted ones' classes and predictions."""
+    """Return the numbers in the text of section 07, from all runs, and classes and predictions of fitted ones."""
     of_runs, members = summarize(classes), runs[0].summary["class_counts"]
     last, largest, guess = (predictions[name] for name in ("last", "largest", "guess"))
     return {

@@ -1,4 +1,4 @@
-"""Lengths of plateaus against depth and against the scale of the initialization (section 06)."""
+"""Plateau lengths against depth and initialization scale (section 06)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ ENDS = {"depth": ("shallowest", "deepest"), "init_scale": ("smallest", "largest"
 
 
 def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """`plateau` of the three kinds of curve, named in a column `curve`, in the order of depth and scale."""
+    """Return the plateaus of each of `CURVES`, named in a column `curve`, sorted by depth and scale."""
     rows = plateau(fitted, tolerance).sort_values(["depth", "init_scale", "seed"])
     return pd.concat(
         rows[(rows.bias == bias) & (rows.path == path)].assign(curve=curve) for (bias, path), curve in CURVES.items()
@@ -21,13 +21,13 @@ def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
 
 
 def growth(lengths: pd.DataFrame, along: str) -> pd.DataFrame:
-    """The error plateau at the largest value of `along` less that at the smallest: a row a seed, a column a curve."""
+    """Subtract error plateaus at the smallest `along` from those at the largest: one row per seed, column per curve."""
     error = lengths.pivot(index=["seed", "curve"], columns=along, values="error_plateau")
     return (error.iloc[:, -1] - error.iloc[:, 0]).unstack()
 
 
 def measured(fitted: pd.DataFrame, base_depth: int, base_scale: float, tolerance: float) -> dict[str, pd.Series]:
-    """The quantity of each claim of section 06, by seed."""
+    """Return the quantity of each claim of section 06, by seed."""
     lengths = plateaus(fitted, tolerance)
     deeper = growth(lengths[lengths.init_scale == base_scale], "depth")
     larger = growth(lengths[lengths.depth == base_depth], "init_scale")
@@ -39,14 +39,14 @@ def measured(fitted: pd.DataFrame, base_depth: int, base_scale: float, tolerance
 
 
 def ends(lengths: pd.DataFrame, along: str) -> pd.DataFrame:
-    """Of a frame of estimates, the rows at the smallest and at the largest value of `along`, named by `ENDS`."""
+    """Return the rows at the smallest and largest value of `along`, renamed by `ENDS`."""
     values = lengths[along]
     pairs = zip(ENDS[along], (values.min(), values.max()), strict=True)
     return pd.concat(lengths[values == value].assign(**{along: name}) for name, value in pairs)
 
 
 def course(lengths: pd.DataFrame, measure: str) -> str:
-    """Whether means on the linear path rise or fall at every step, in words; rows are in the order of steps."""
+    """Describe whether means on the linear path rise or fall at every step, in the order of the rows."""
     means = lengths[(lengths.curve == LINE) & (lengths.measure == measure)]["mean"]
     if means.isna().any():
         return "is not known everywhere"
@@ -58,7 +58,7 @@ def course(lengths: pd.DataFrame, measure: str) -> str:
 def numbers(
     runs: Sequence[Run], by_depth: pd.DataFrame, by_scale: pd.DataFrame, base_depth: int, base_scale: float
 ) -> dict:
-    """What the text of section 06 says besides lengths of plateaus."""
+    """Return the numbers in the text of section 06."""
     ended = only_fitted(table(runs))
     of_depth = ended[ended.init_scale == base_scale].groupby("depth").bias_gap.mean()
     of_scale = ended[ended.depth == base_depth].groupby("init_scale").bias_gap.mean()

@@ -1,6 +1,6 @@
-"""Small problems on which a plateau and the difficulty of the optimization come apart (section 02).
+"""Toy problems that separate plateaus from the hardness of optimization (section 02).
 
-Hardness is measured as the number of steps that gradient descent needs at the best constant step size.
+Hardness is the number of steps of gradient descent at the best constant step size.
 """
 
 import math
@@ -19,17 +19,17 @@ from mli_utils.core.config import InputError
 from mli_utils.core.plateaus import crossing, monotonicity_gap
 from mli_utils.figures.style import LABELS, colours, style
 
-STEP_SIZES = np.geomspace(1e-6, 1e15, 211)  # ten a decade; a flat start is no obstacle, only a matter of scale
-SOLVED = 0.01  # of the loss at the start
+STEP_SIZES = np.geomspace(1e-6, 1e15, 211)  # ten per decade; large ones serve flat starting points
+SOLVED = 0.01  # threshold, as a fraction of the initial loss
 NEAREST = "plateau to the nearest solution"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss to be minimised from a start.
+    """A loss to minimise from a starting point.
 
-    loss, gradient : take parameters (…, n), return (…,) and (…, n)
-    start : (n,)
+    loss, gradient : functions of parameters (…, n) that return (…,) and (…, n)
+    start : initial parameters, (n,)
     """
 
     name: str
@@ -40,12 +40,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """What the search over constant step sizes found.
+    """Result of the search over constant step sizes.
 
-    steps : to the threshold at the best step size; None where no step size got there
-    step_size : the best one; where none got there, the largest with which the loss never rose
-    window : by what factor the step size may vary at twice the steps; 0 where there is none
-    end : (n,) where gradient descent stood then
+    steps : steps to the threshold at the best step size; None if none reached it
+    step_size : best step size; if none reached the threshold, the largest at which the loss never rose
+    window : largest over smallest step size with at most twice the steps; 0 if none reached the threshold
+    end : final parameters, (n,)
     """
 
     steps: int | None
@@ -55,7 +55,7 @@ class Solution:
 
 
 def scalar_power(r: int, start: float = 0.5) -> Problem:
-    """log(1 + exp(−w^r)): one weight to the power r, as in a network of r layers, and one sample to get right."""
+    """Return the loss log(1 + exp(−w^r)) of one weight, r layers and one sample."""
     return Problem(
         f"one weight, power {r}",
         lambda params: np.logaddexp(0, -np.minimum(params[..., 0] ** r, 700)),
@@ -65,7 +65,7 @@ def scalar_power(r: int, start: float = 0.5) -> Problem:
 
 
 def four_classes(r: int, delta: float = 0.5, noise: float = 0.01) -> Problem:
-    """The r-homogeneous model with biases (section 04), four classes, from weights near δ."""
+    """Return the r-homogeneous model with biases (section 04), four classes, initial weights near δ."""
     k = 4
     return Problem(
         f"four classes, power {r}",
@@ -76,7 +76,7 @@ def four_classes(r: int, delta: float = 0.5, noise: float = 0.01) -> Problem:
 
 
 def stretched_bowl(condition: float, dimensions: int = 20) -> Problem:
-    """½ Σ λ_i θ_i², curvatures from 1 down to 1/condition, each direction with an equal share of the first loss."""
+    """Return the quadratic ½ Σ λ_i θ_i², λ_i from 1 to 1/condition, with equal initial loss in every direction."""
     curvatures = np.geomspace(1, 1 / condition, dimensions)
     return Problem(
         f"stretched bowl, condition {condition:g}",
@@ -87,7 +87,7 @@ def stretched_bowl(condition: float, dimensions: int = 20) -> Problem:
 
 
 def many_valleys(dimensions: int = 10, seed: int = 0) -> Problem:
-    """Rastrigin's function, Σ θ_i² + 10 (1 − cos 2πθ_i), from a point in a valley away from the lowest."""
+    """Return Rastrigin's function, Σ θ_i² + 10 (1 − cos 2πθ_i), started near a local minimum."""
     return Problem(
         f"many valleys, dimension {dimensions}",
         lambda params: (params**2 + 10 * (1 - np.cos(2 * np.pi * params))).sum(-1),
@@ -97,15 +97,15 @@ def many_valleys(dimensions: int = 10, seed: int = 0) -> Problem:
 
 
 def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP_SIZES) -> Solution:
-    """Gradient descent at every constant step size at once, until the loss is `SOLVED` of what it was.
+    """Run gradient descent at all constant step sizes at once, until the loss is `SOLVED` times its initial value.
 
-    Of equally fast step sizes the smallest is the best. Where none gets there within the budget, the end is that of
-    the largest step size with which the loss never rose.
+    The fastest step size is the best, the smallest among ties. If none reaches the threshold within `budget` steps, the
+    largest at which the loss never rose is returned.
 
     Raises
     ------
     InputError
-        A budget below one step, or step sizes that are all too large.
+        The budget is below one step, or all step sizes are too large.
     """
     if budget < 1:
         raise InputError(f"budget={budget} is not allowed; allowed: 1 or more")
@@ -122,7 +122,7 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
             losses[running] = now
             solved = now <= SOLVED * first
             steps[running[solved]] = step
-            # a step size four times as slow as the best cannot be the best, nor in its window
+            # more than four times the fewest steps: neither the best nor in its window
             hopeless = ~np.isfinite(now) | (step > 4 * steps.min())
             settled = np.abs(step_sizes[running, None] * problem.gradient(ends[running])).max(1) < 1e-14
             running = running[~(solved | hopeless | settled)]
@@ -141,7 +141,7 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
 
 
 def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
-    """(alphas,) what is still to lose on the straight line from the start to `end`: 1 at the start, 0 at the end."""
+    """Return the loss on the line from the start to `end`, scaled from 1 at the start to 0 at the end, (alphas,)."""
     shares = np.asarray(alphas)[:, None]
     losses = problem.loss((1 - shares) * problem.start + shares * end)
     first, last = problem.loss(np.stack([problem.start, end]))
@@ -149,19 +149,19 @@ def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
 
 
 def nearest_solution(r: int, start: float = 0.5) -> float:
-    """Of all weights that solve `scalar_power` the smallest: where the loss has just come down to the threshold."""
+    """Return the smallest weight that solves `scalar_power`, at which the loss equals the threshold."""
     threshold = SOLVED * math.log1p(math.exp(-(start**r)))
     return math.log(1 / math.expm1(threshold)) ** (1 / r)
 
 
 def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Solve problems and draw their lines.
+    """Solve problems and evaluate the loss on their lines.
 
     Returns
     -------
-    table : a row a problem: `steps` (missing where never solved), `step size`, `window`, `plateau` (how far along the
-        line at least nine tenths of the loss are still to lose), `largest rise`, `convex`
-    lines : tidy rows of `problem`, `alpha`, `to lose`
+    table : one row per problem: `steps` (missing if unsolved), `step size`, `window`, `plateau` (α up to which at least
+        0.9 of the loss remains), `largest rise`, `convex`
+    lines : tidy rows of `problem`, `alpha`, `to lose` (see `line`)
     """
     alphas = np.linspace(0, 1, points)
     rows, lines = [], []
@@ -184,7 +184,7 @@ def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.Da
 
 
 def growth(powers: Sequence[int], budget: int, points: int) -> pd.DataFrame:
-    """One weight to growing powers: a row a power, with the plateau on the line to the nearest solution as well."""
+    """Survey `scalar_power`, one row per power, with the plateau on the line to the nearest solution."""
     problems = [scalar_power(power) for power in powers]
     alphas, nearest = np.linspace(0, 1, points), [np.array([nearest_solution(power)]) for power in powers]
     curves = [line(problem, end, alphas) for problem, end in zip(problems, nearest, strict=True)]
@@ -193,7 +193,7 @@ def growth(powers: Sequence[int], budget: int, points: int) -> pd.DataFrame:
 
 
 def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
-    """Curves beside bars: what is still to lose over α, and the steps to solve each problem, on a logarithmic axis."""
+    """Plot the remaining loss over α, and bars of the steps to solve each problem on a logarithmic axis."""
     names, of_names = list(table.problem), colours(len(table))
     lengths = table.steps.fillna(budget).astype(int)
     with style():
@@ -209,7 +209,7 @@ def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Fi
 
 
 def claims(table: pd.DataFrame, grown: pd.DataFrame) -> dict[str, float]:
-    """The quantity of each claim of section 02, from `survey`'s table and `growth`'s."""
+    """Return the quantity of each claim of section 02, from the tables of `survey` and `growth`."""
     return {
         "easy-with-a-plateau": grown[NEAREST][grown.steps <= 10].max(),
         "hard-without-a-plateau": table.steps[table.plateau < 0.1].max() / table.steps.min(),
@@ -217,7 +217,7 @@ def claims(table: pd.DataFrame, grown: pd.DataFrame) -> dict[str, float]:
 
 
 def numbers(table: pd.DataFrame, grown: pd.DataFrame) -> dict:
-    """What the text of section 02 says; what it says of a problem as `many valleys/steps`."""
+    """Return the numbers in the text of section 02; those of a problem have names such as `many valleys/steps`."""
     found = {
         "step_sizes": len(STEP_SIZES),
         "convex": " and ".join(table.problem[table.convex]),
@@ -232,7 +232,7 @@ def numbers(table: pd.DataFrame, grown: pd.DataFrame) -> dict:
 
 
 def _in_words(steps: int) -> str:
-    """A number of steps."""
+    """Format a number of steps."""
     if pd.isna(steps):
         return "no number of steps"
     return "one step" if steps == 1 else f"{steps} steps"

@@ -1,6 +1,6 @@
-"""Another output bias at θ(T), one that comes in at another pace, and other ways to train (section 09).
+"""Interventions on the output bias: its value at θ(T), its schedule and its training (section 09).
 
-The logits are those without output bias plus the bias, so one pass along the path serves every bias.
+The output bias is added to the logits last, so one pass along the path serves every bias.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +28,8 @@ from mli_utils.figures.style import colours, style
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, interpolate, measure
 from mli_utils.runs.trained import Run, counts, fields_of, table, together
 
-USUAL = "as usual"  # the way to train that the others are compared with
-KINDS = {  # of `biased_curves`, by their names in tables and figures
+USUAL = "as usual"  # baseline of the training variants
+KINDS = {  # name in tables and figures: `kind` of `biased_curves`
     "measured": "own",
     "measured from the origin": "zero",
     "predicted with overlap": "overlap",
@@ -39,19 +39,19 @@ KINDS = {  # of `biased_curves`, by their names in tables and figures
 
 @dataclass(frozen=True)
 class Bias:
-    """An output bias for the end of a path, (classes,), and the power p of the path on which it comes in, as α^p."""
+    """An output bias at the end of a path, (classes,), and the power p of its schedule α^p."""
 
     values: np.ndarray | Sequence[float]
     power: float = 1.0
 
 
 def trained_bias(run: Run) -> np.ndarray:
-    """The output bias at θ(T), (classes,); zeros where the network has none."""
+    """Return the output bias at θ(T), (classes,); zeros for a network without one."""
     return np.array(run.summary["output_bias"] or [0.0] * DATASETS[run.config.dataset].classes)
 
 
 def permuted(run: Run) -> np.ndarray:
-    """The trained bias, its values given to classes at random, so that another class has the largest."""
+    """Permute the trained bias at random so that another class has the largest."""
     bias = trained_bias(run)
     draw = np.random.default_rng(stream(run.config.seed, "permutation"))
     while True:
@@ -60,7 +60,7 @@ def permuted(run: Run) -> np.ndarray:
             return bias[np.argsort(order)]
 
 
-CHANGES = {  # of a run's output bias, which has another run as donor
+CHANGES = {  # functions of a run and a donor run
     "as trained": lambda run, donor: trained_bias(run),
     "zeroed": lambda run, donor: np.zeros_like(trained_bias(run)),
     "centred": lambda run, donor: trained_bias(run) - trained_bias(run).mean(),  # changes no prediction and no loss
@@ -70,7 +70,7 @@ CHANGES = {  # of a run's output bias, which has another run as donor
 
 
 def changed_biases(runs: Sequence[Run], changes: Iterable[str] = tuple(CHANGES)) -> list[dict[str, Bias]]:
-    """Of each run, its output bias after each of `CHANGES`; `swapped` gives it that of the next run in the list."""
+    """Return each run's output bias after each change; `swapped` takes the bias of the next run in the list."""
     chosen = {change: CHANGES[choose("change of the output bias", change, CHANGES)] for change in changes}
     donors = [*runs[1:], *runs[:1]]
     return [
@@ -80,7 +80,7 @@ def changed_biases(runs: Sequence[Run], changes: Iterable[str] = tuple(CHANGES))
 
 
 def dose(run: Run, gap: float) -> Bias:
-    """A bias of this gap (logits): one class above all others, another class for each seed."""
+    """Return a bias of `gap` (logits) for one class, chosen by the seed, and 0 for the others."""
     values = np.zeros(DATASETS[run.config.dataset].classes)
     values[run.config.seed % len(values)] = gap
     return Bias(values)
@@ -89,27 +89,27 @@ def dose(run: Run, gap: float) -> Bias:
 def biased_curves(
     runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "own"
 ) -> pd.DataFrame:
-    """Curves on the linear path, but for the output bias, which goes from that at θ(0) to the one given as α^p.
+    """Return curves on the linear path whose output bias goes from its value at θ(0) to a given one as α^p.
 
     Parameters
     ----------
-    biases : of each run, {name: bias}
-    kind : measured from the run's `own` θ(0) or from the origin (`zero`); or predicted from one forward pass of the
-        trained network, z(α) = g(α) s + α^p b, with s its logits without output bias: `origin`: g = α^r with r the
-        depth, exact where θ(0) = 0 (section 03's closed form); `overlap`: g is the product over layers of
-        α + (1−α) o, where o is how much of what tells images apart after W(T) there is after W(0), of the same signals
-        (those of the trained network, projected)
+    biases : {name: bias} of each run
+    kind : `own` and `zero` are measured, from the run's own θ(0) or from the origin. `origin` and `overlap` are
+        predicted from one forward pass of the trained network: z(α) = g(α) s + α^p b, with s its logits without output
+        bias. `origin`: g = α^r with depth r, exact if θ(0) = 0 (section 03's closed form). `overlap`: g is the product
+        over layers of α + (1−α) o, where o is the projection coefficient of W(0) h on W(T) h, centred over images,
+        with h the layer's inputs in the trained network
 
     Returns
     -------
-    A frame as `mli.interpolate`'s, with the name as `path`, and `as_largest`, the share of all predictions that are
-    the class with the largest bias given (the first of several)
+    Frame as `mli.interpolate` returns it, with the name as `path`, and `as_largest`, the share of predictions of the
+    class with the largest given bias (the first of ties)
 
     Raises
     ------
     InputError
-        A bias that has not one value a class; an unknown kind; a prediction for a network with hidden biases or other
-        layers than fully-connected ones.
+        A bias does not have one value per class, the kind is unknown, or a prediction is asked for a network that has
+        hidden biases or normalization or is not fully connected.
     """
     points, wanted = alpha_grid(alphas), []
     predicted = choose("kind of curve", kind, KINDS.values()) in ("overlap", "origin")
@@ -136,7 +136,7 @@ def biased_curves(
 
 @torch.no_grad()
 def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
-    """Losses, wrong predictions and predictions of the largest bias's class, (biases, points)."""
+    """Measure `loss`, `wrong` and `as_largest`, (biases, points), along the linear path."""
     device = device_of(ends[0])
     pixels, labels = images.images.to(device), images.labels.to(device)
     first = STARTS[kind](model, None, ends)
@@ -153,13 +153,13 @@ def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bi
 
 @torch.no_grad()
 def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
-    """The same, predicted."""
+    """Predict `loss`, `wrong` and `as_largest`, (biases, points), from one forward pass."""
     device = device_of(ends[0])
     with plain_float32():
         gain, signal = np.ones_like(points), images.images.to(device).flatten(1)
         for first, last in zip(*([weight for weight, _ in weights_and_biases(side)] for side in ends), strict=True):
             before, after = (signal @ weight.T for weight in (first, last))
-            apart = after - after.mean(0)  # what tells images apart
+            apart = after - after.mean(0)  # centred over images
             overlap = 0.0 if kind == "origin" else ((before * apart).sum() / apart.square().sum()).item()
             gain *= points + (1 - points) * overlap
             signal = after.relu()
@@ -169,7 +169,7 @@ def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias
 
 
 def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases, labels) -> dict[str, np.ndarray]:
-    """Of logits without output bias, (points, samples, classes): what is counted with each of the biases."""
+    """Add each bias to logits without one, (points, samples, classes); return `loss`, `wrong` and `as_largest`."""
     found: dict[str, list] = {"loss": [], "wrong": [], "as_largest": []}
     for bias in biases:
         end = torch.tensor(bias.values, dtype=start.dtype, device=start.device)
@@ -181,25 +181,25 @@ def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases,
 
 
 def power_curves(runs: Sequence[Run], powers: Iterable[float], alphas: int = 51) -> pd.DataFrame:
-    """Curves between the runs' own end points where the output bias moves as each power of α, the power as `path`."""
+    """Return curves from θ(0) to θ(T) whose output bias moves as α^power, with the power as `path`."""
     ramps = [{f"{power:g}": Bias(trained_bias(run), float(power)) for power in powers} for run in runs]
     return biased_curves(runs, ramps, alphas)
 
 
 def power_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Plateaus of `power_curves` by `power` and seed."""
+    """Return the plateaus of `power_curves`, sorted by `power` and seed."""
     found = only_fitted(plateau(curves, tolerance))
     return found.assign(power=found.path.astype(float), path="weights linear").sort_values(["power", "seed"])
 
 
 def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
-    """Curves of bias-free networks that are given biases of these gaps, the gap as `path`: measured and predicted."""
+    """Return measured and predicted curves of bias-free networks given a `dose` of each gap, with the gap as `path`."""
     given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
     return {name: biased_curves(runs, given, alphas, kind) for name, kind in KINDS.items()}
 
 
 def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -> pd.DataFrame:
-    """Where the error plateau ends on each of `dose_curves`: a row a run and `gap`, NaN where the run did not fit."""
+    """Return ends of error plateaus on `dose_curves`, one row per run and `gap`; NaN for runs that did not fit."""
     keys = ["status", "path", *FIELDS]
     found = {
         name: (plateau if name.startswith("measured") else predicted_ends)(some, tolerance).set_index(keys)
@@ -210,10 +210,10 @@ def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -
 
 
 def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Where predicted curves leave the error plateau for good, a row a run and path.
+    """Return where predicted curves leave the error plateau for good, one row per run and path.
 
-    `error_plateau` is here the largest α at which the error is still that of chance less the tolerance's share, 0 where
-    it never is: `overlap` takes W(0) for a small W(T), which at the very start it is not.
+    `error_plateau` is the largest α with an error at or above the plateau's threshold, 0 if none: near α = 0, where
+    `overlap` wrongly treats W(0) as a scaled W(T), the predicted error may be below it.
     """
     fields, arrays = apart(curves, [*FIELDS, "status", "path"], ["alpha", "error"])
     levels = [thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
@@ -225,14 +225,14 @@ def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame
 
 
 def mean_responses(responses: pd.DataFrame) -> pd.DataFrame:
-    """Means of `dose_responses` over runs: rows of `gap`, `measure` and an estimate."""
+    """Average `dose_responses` over runs: rows of `gap`, `measure` and an estimate."""
     return estimates.intervals(responses, ["gap"], list(KINDS))
 
 
 def arm_curves(arms: Mapping[str, Sequence[Run]], alphas: int = 51) -> pd.DataFrame:
-    """Curves of the runs of each way to train that have an output bias, with `training` and `bias_gap`.
+    """Return linear-path curves of the training variants with an output bias; add `training` and `bias_gap`.
 
-    Errors are means over classes, so that all classes count the same where they differ in size.
+    Errors are means over classes, so that classes of unequal size have equal weight.
     """
     frames = []
     for arm, runs in arms.items():
@@ -245,7 +245,7 @@ def arm_curves(arms: Mapping[str, Sequence[Run]], alphas: int = 51) -> pd.DataFr
 
 
 def arm_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Plateaus and bias gaps of `arm_curves`, a row a way to train and seed."""
+    """Return plateaus and bias gaps of `arm_curves`, one row per training variant and seed."""
     frames = [
         plateau(some, tolerance).assign(training=arm).join(some.groupby("seed").bias_gap.first(), on="seed")
         for arm, some in curves.groupby("training", sort=False)
@@ -261,13 +261,13 @@ def measured(
     paths: pd.DataFrame,
     tolerance: float,
 ) -> dict[str, pd.Series | dict]:
-    """The quantity of each claim of section 09.
+    """Return the quantity of each claim of section 09.
 
     Parameters
     ----------
-    changed : `biased_curves` of `changed_biases`, of fitted networks
+    changed : `biased_curves` of fitted networks with `changed_biases`
     doses, arms, powers : as `dose_curves`, `arm_curves` and `power_curves` return them
-    paths : curves of fitted networks, some of them on the path `then the bias`
+    paths : curves of fitted networks, the path `then the bias` included
     """
     lengths = _by_seed(plateau(changed, tolerance), "path")
     error, loss = lengths.error_plateau, lengths.loss_plateau
@@ -304,8 +304,7 @@ def measured(
 
 
 def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ramps: pd.DataFrame) -> dict:
-    """What the text of section 09 says besides the tables of differences; arguments are `dose_responses`,
-    `arm_lengths` and `power_lengths`."""
+    """Return the numbers in the text of section 09, from `dose_responses`, `arm_lengths` and `power_lengths`."""
     smallest, largest = responses.gap.min(), responses.gap.max()
     dosed = responses.groupby("gap").measured.mean()
     latest = ways[ways.training.isin([USUAL, _latest(ways)])]
@@ -332,17 +331,17 @@ def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ra
 
 
 def _by_seed(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """A row a seed, a column a measure and value of `by`."""
+    """Pivot to one row per seed, one column per measure and value of `by`."""
     return frame.pivot(index="seed", columns=by)
 
 
 def _latest(ways: pd.DataFrame) -> str:
-    """The way to train whose bias rests longest."""
+    """Return the training variant that freezes the bias longest."""
     return ways.training[ways.freeze_bias.idxmax()]
 
 
 def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
-    """R² of predicted and measured ends of plateaus, by claim."""
+    """Return R² of predicted and measured ends of plateaus, by claim."""
     ends = _by_seed(responses, "gap")
     pairs = {
         "one-pass-predicts-doses-from-the-origin": ("measured from the origin", "predicted from the origin"),
@@ -353,8 +352,7 @@ def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
 
 
 def dose_figure(means: pd.DataFrame) -> Figure:
-    """`mean_responses` by dose, measured ones as dots with intervals, predicted ones as lines; doses at equal
-    distances."""
+    """Plot `mean_responses` over equally spaced doses: measured as dots with intervals, predicted as lines."""
     if nothing(means, "gap", "mean"):
         return empty_figure()
     doses = sorted(set(means.gap))

@@ -1,4 +1,4 @@
-"""Shallow and deep networks on the line from initialization to trained network (section 01)."""
+"""Shallow and deep networks on the linear path (section 01)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -10,11 +10,11 @@ from mli_utils.core.estimates import at_most
 from mli_utils.core.plateaus import plateau
 from mli_utils.runs.trained import Run, counts
 
-RISE = 0.01  # nats; a loss that rises by no more counts as falling all the way
+RISE = 0.01  # nats; smaller rises count as monotone
 
 
 def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """`plateau` of curves that have a column `network`, which the rows keep."""
+    """Return the plateaus of curves with a column `network`, which is kept."""
     return pd.concat(
         plateau(of_network, tolerance).assign(network=network)
         for network, of_network in fitted.groupby("network", sort=False)
@@ -22,14 +22,14 @@ def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
 
 
 def lost_halfway(fitted: pd.DataFrame) -> pd.Series:
-    """The share of the loss that is gone at the point nearest α = ½, by `network` and `seed`."""
+    """Return the fraction of the loss reduction reached nearest α = ½, by `network` and `seed`."""
     loss = fitted.pivot(index="alpha", columns=["network", "seed"], values="loss")
     half = loss.iloc[np.abs(loss.index - 0.5).argmin()]
     return (loss.iloc[0] - half) / (loss.iloc[0] - loss.iloc[-1])
 
 
 def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
-    """The quantity of each claim of section 01, by run or seed, from curves of `shallow` and `deep` networks."""
+    """Return the quantity of each claim of section 01, by run or seed, from curves of `shallow` and `deep` networks."""
     lengths = plateaus(fitted, tolerance)
     error = lengths.set_index(["network", "seed"]).error_plateau
     return {
@@ -40,7 +40,7 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 
 def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
-    """What the text of section 01 says besides the table of lengths; runs and curves by `shallow` and `deep`."""
+    """Return the numbers in the text of section 01, from runs and curves of `shallow` and `deep` networks."""
     lost = lost_halfway(fitted)
     return {
         **{network: _named(of_network[0]) for network, of_network in runs.items()},
@@ -51,6 +51,6 @@ def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
 
 
 def _named(run: Run) -> str:
-    """What its kind of network is, in words."""
+    """Describe a run's network in words."""
     config = run.config
     return f"{config.model}, {config.dataset}, depth {config.depth}, scale {config.init_scale:g}"

@@ -1,4 +1,4 @@
-"""What earlier and later work measured of the line, in one table of many networks; single layers (section 11)."""
+"""Measures of related work in one table of many networks, and paths of single layers (section 11)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -53,16 +53,16 @@ COLUMNS = {
     "test_wrong": "test images that are wrong in the end",
 }
 OTHERS = ("steps_to_fit", "test_accuracy", "train_loss", "bias_gap", "distance", "relative_distance")
-HELD = ("depth", "init_scale")  # in partial correlations
+HELD = ("depth", "init_scale")  # controlled for in partial correlations
 
 
 def steps_to_fit(run: Run) -> float:
-    """The first logged step from which the training error stays at most 1 %; NaN where it never does."""
+    """Return the first logged step from which the training error stays at most 1 %; NaN if it never does."""
     return stays_from(run.history["step"], run.history["error"] <= FITTED_ERROR)
 
 
 def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
-    """Curves on the linear and the homogeneous path as `mli.interpolate` has them, kept without the classes."""
+    """Return curves on the linear and homogeneous path like `mli.interpolate`, but store no counts per class."""
     points = alpha_grid(alphas)
     parts = []
     for path in ("linear", "homogeneous"):
@@ -73,12 +73,12 @@ def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
 
 
 def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """One row a run, with the columns of `COLUMNS`; `lines` as `line_totals` returns them of the same runs.
+    """Return one row per run with the columns `COLUMNS`; `lines` are the `line_totals` of these runs.
 
     Raises
     ------
     InputError
-        A run that is there twice.
+        A run is given twice.
     """
     if len({run.config for run in runs}) < len(runs):
         raise InputError("a run is there twice; allowed: every run once")
@@ -99,7 +99,7 @@ def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float 
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:
-    """What each column of the table holds; the same is left beside its data as `neighbours-columns.csv`."""
+    """Describe the columns of the table; write the descriptions to `neighbours-columns.csv` beside its data."""
     held = {name: COLUMNS[choose("column", name, COLUMNS)] for name in table}
     said = pd.DataFrame(held.items(), columns=["column", "what it holds"])
     write_atomically(settings.figures_dir() / "neighbours-columns.csv", said.to_csv(index=False).encode())
@@ -107,16 +107,16 @@ def columns(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlations(plain: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlations of plateaus and rises with all else, plain and with depth and scale held."""
+    """Return rank correlations of plateaus and rises with `OTHERS`, plain and controlled for depth and scale."""
     return rank_correlations(plain, OTHERS, ["error_plateau", "loss_plateau", "bump"], HELD)
 
 
 def two_paths(fitted: pd.DataFrame) -> pd.DataFrame:
-    """Error plateaus on two paths: of the deepest networks with layer norm, plain ones like them, and transformers.
+    """Return error plateaus on two paths: networks with layer norm, plain networks of that size, and transformers.
 
     Returns
     -------
-    One row a network and path: `network`, `seed`, `rule`, `init_scale`, `status`, `path`, `error_plateau`
+    One row per network and path: `network`, `seed`, `rule`, `init_scale`, `status`, `path`, `error_plateau`
     """
     normed = fitted[(fitted.model == "fcn") & (fitted.normalization == "layer")]
     alike = (fitted.depth == normed.depth.max()) & (fitted.width == normed.width.max())
@@ -132,10 +132,10 @@ def two_paths(fitted: pd.DataFrame) -> pd.DataFrame:
 
 
 def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
-    """Loss and error where one layer moves from θ(0) to θ(T) and all others stay at θ(T) (Vlaar and Frankle 2022).
+    """Move one layer from θ(0) to θ(T) with all others at θ(T); return loss and error (Vlaar and Frankle 2022).
 
-    A layer is its weights, its biases and the normalization that follows it. One row a run, layer and α: a frame as
-    `mli.interpolate`'s with `path` `layer 1`, …, and `layer`.
+    A layer comprises its weights, its biases and the normalization that follows. One row per run, layer and α, as in
+    `mli.interpolate`, with `path` (`layer 1`, …) and `layer`.
     """
     points = alpha_grid(alphas)
     parts = [
@@ -150,7 +150,7 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
 
 
 def layer_lengths(layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Error plateaus, a row a seed: the longest where `one` layer moves, and where `all` do.
+    """Return error plateaus, one row per seed: `one`, the longest of a single moving layer; `all`, of the whole path.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def layer_lengths(layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float = 
 def measured(
     runs: Sequence[Run], lines: pd.DataFrame, layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float
 ) -> dict[str, pd.Series | dict]:
-    """The quantity of each claim of section 11; arguments as of `neighbours_table` and `layer_lengths`."""
+    """Return the quantity of each claim of section 11; arguments as for `neighbours_table` and `layer_lengths`."""
     of_runs = only_fitted(neighbours_table(runs, lines, tolerance))
     grid, vit = (of_runs[of_runs.model == model] for model in ("fcn", "vit"))
     plain, normed = (grid[grid.normalization == kind] for kind in ("none", "layer"))
@@ -183,7 +183,7 @@ def measured(
 
 
 def numbers(fitted: pd.DataFrame, lengths: pd.DataFrame) -> dict:
-    """What the text of section 11 says besides its tables, from the table of `only_fitted` and `layer_lengths`."""
+    """Return the numbers in the text of section 11, from the table after `only_fitted` and `layer_lengths`."""
     grid = fitted[fitted.model == "fcn"]
     normed = grid[grid.normalization == "layer"]
     rising = grid[grid.bump > 0.01].rule.value_counts().reindex(["Adam", "momentum", "SGD"], fill_value=0)
@@ -210,7 +210,7 @@ def _measure(runs: Sequence[Run], kind: str, key: dict, points: np.ndarray, comp
 
 
 def _totals(model, ends, images, path: str, points: np.ndarray) -> dict[str, np.ndarray]:
-    """`curve` without the classes, which nobody asks for here."""
+    """Evaluate `curve` and sum its counts over classes."""
     found = curve(model, ends[0], ends[1], points, path, images)
     return {"loss": found["loss"], "wrong": found["wrong"].sum(1, keepdims=True)}
 
@@ -237,7 +237,7 @@ def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def scatter_figure(plain: pd.DataFrame) -> Figure:
-    """Plateaus against steps to fit, a dot a network, coloured by depth."""
+    """Plot plateaus against steps to fit, one dot per network, coloured by depth."""
     if nothing(plain, "steps_to_fit", "error_plateau", "loss_plateau"):
         return empty_figure()
     with style():
@@ -255,7 +255,7 @@ def scatter_figure(plain: pd.DataFrame) -> Figure:
 
 
 def layer_figure(curves: pd.DataFrame) -> Figure:
-    """Means over runs of curves on which one layer moves, from the first layer (dark) to the last (bright)."""
+    """Plot mean curves of single moving layers over runs, from the first layer (dark) to the last (bright)."""
     if nothing(curves, "alpha", "layer", "loss", "error"):
         return empty_figure()
     with style():

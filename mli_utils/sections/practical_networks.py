@@ -1,4 +1,4 @@
-"""What the text and the claims say of VGG-16 and of ResNet-18 with batch norm (section 08)."""
+"""Claims and numbers of VGG-16, and of ResNet-18 with batch norm (section 08)."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from mli_utils.runs.trained import Run, counts, table
 
 
 def measured(vgg: pd.DataFrame, resnet: pd.DataFrame, classes: pd.DataFrame, tolerance: float) -> dict:
-    """The quantity of each claim of section 08.
+    """Return the quantity of each claim of section 08.
 
     Parameters
     ----------
-    vgg : fitted curves on both paths, of networks without biases and with an output bias at least
-    resnet : fitted curves with each treatment of batch norm's statistics
+    vgg : fitted curves on the linear and homogeneous path, of networks with `bias` `none` and `output` at least
+    resnet : fitted curves for each treatment of batch norm's statistics, in the column `statistics`
     classes : as `class_order` returns them, of the VGG-16 networks with an output bias
-    tolerance : of a plateau
+    tolerance : tolerance of plateaus
     """
     lengths = plateau(vgg, tolerance).set_index(["bias", "path", "seed"])
     error = lengths.error_plateau.unstack(["bias", "path"])
@@ -34,8 +34,7 @@ def measured(vgg: pd.DataFrame, resnet: pd.DataFrame, classes: pd.DataFrame, tol
 
 
 def numbers(classes: pd.DataFrame, **kinds: Sequence[Run]) -> dict:
-    """What the text of section 08 says besides the tables of lengths; of each kind of network by its name, as
-    `vgg_gap`: what it is, its mean bias gap where it fitted, how many of it did."""
+    """Return the numbers in the text of section 08; those of a kind of network have names such as `vgg_gap`."""
     found = {"order": span(bootstrap(order_correlations(classes))), "ordered": classes.run.nunique()}
     for kind, runs in kinds.items():
         ended, config = table(runs), runs[0].config

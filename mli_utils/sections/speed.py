@@ -1,4 +1,4 @@
-"""The benchmarks of `make bench` as frames and figures, and the time that many runs would take (section 13)."""
+"""Benchmarks of `make bench` as frames and figures, and time estimates for many runs (section 13)."""
 
 import json
 import math
@@ -22,9 +22,9 @@ NOT_MEASURED = "nothing to draw: no benchmark has been run"
 
 
 def benchmarks() -> pd.DataFrame:
-    """One row an alternative, as `benchmarks.measure.compare` says, with `machine`, `code` and `date`.
+    """Return one row per alternative, as `benchmarks.measure.compare` does, with `machine`, `code` and `date`.
 
-    From `build/bench.json` where this machine has measured, else from the record; no row where there is neither.
+    Read this machine's `build/bench.json` unless in book mode; otherwise the record. Without a file return no rows.
     """
     own = [] if settings.mode() == "book" else [settings.bench_file()]
     path = next((path for path in [*own, settings.bench_record()] if path.exists()), None)
@@ -33,12 +33,12 @@ def benchmarks() -> pd.DataFrame:
 
 
 def compared(rows: pd.DataFrame) -> pd.DataFrame:
-    """The benchmarks that set the package beside alternatives, without growth and cluster."""
+    """Return the benchmarks against alternatives, without growth and cluster."""
     return rows[rows.number.isna() & (rows.name != "cluster")]
 
 
 def ratio_figure(rows: pd.DataFrame) -> Figure:
-    """How many times as long each alternative takes, a bar each, with the range over rounds; ours is the line at 1."""
+    """Plot each alternative's time relative to mli_utils (the line at 1), as bars with the range over rounds."""
     if nothing(rows, "name", "alternative", "ratio"):
         return empty_figure(NOT_MEASURED)
     names = list(dict.fromkeys(rows.name))
@@ -57,7 +57,7 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
 
 
 def growth_figure(rows: pd.DataFrame) -> Figure:
-    """Seconds against size on logarithmic axes, a panel a kind of work, with the fitted power drawn through them."""
+    """Plot seconds against size on logarithmic axes with the fitted power law, one panel per kind of work."""
     growing = rows[rows.name.isin(GROWING)]
     if nothing(growing, "number", "seconds"):
         return empty_figure(NOT_MEASURED)
@@ -79,10 +79,7 @@ def growth_figure(rows: pd.DataFrame) -> Figure:
 
 
 def exponents(rows: pd.DataFrame) -> pd.DataFrame:
-    """The power of the size with which each kind of work grows, by name.
-
-    `exponent` and `factor` of factor · n^exponent, fitted by least squares to the logarithms.
-    """
+    """Fit seconds = `factor` · n^`exponent` for each kind of work, by least squares on the logarithms."""
     fits = {
         name: np.polyfit(np.log(of_name.number), np.log(of_name.seconds), 1)
         for name, of_name in rows[rows.name.isin(GROWING)].groupby("name")
@@ -93,15 +90,15 @@ def exponents(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def many_runs(rows: pd.DataFrame, runs: int, workers: list[int]) -> pd.DataFrame:
-    """The time that so many runs would take on a cluster, from the size of its tasks and the client's time for each.
+    """Estimate the time of `runs` on a cluster, from the worker's and the client's seconds per task.
 
-    The client sends a task, gets its runs and keeps them, one after the other. So the client keeps more workers from
-    helping: it can serve as many as do their tasks in the time that it needs for one each.
+    The client sends a task, receives its runs and stores them, one task after the other. So it is the bottleneck beyond
+    task seconds / client seconds workers.
 
     Returns
     -------
-    A row a number of workers: `workers`, `hours`, `busy` (the share of their time that workers work); and `most`, the
-    number of workers from which on the client takes the time. Empty without the benchmark `cluster`.
+    One row per number of workers: `workers`, `hours`, `busy` (fraction of time that workers compute) and `most`, the
+    number of workers beyond which the client is the bottleneck. Empty without the benchmark `cluster`.
     """
     of_cluster = rows[rows.name == "cluster"]
     if of_cluster.empty:
@@ -116,12 +113,12 @@ def many_runs(rows: pd.DataFrame, runs: int, workers: list[int]) -> pd.DataFrame
 
 
 def numbers(rows: pd.DataFrame, runs: int) -> dict[str, float | str]:
-    """The numbers in the text of section 13; NaN where a benchmark has not been run.
+    """Return the numbers in the text of section 13; NaN for benchmarks that have not been run.
 
     Parameters
     ----------
     rows : as `benchmarks` returns them
-    runs : how many to plan for
+    runs : number of runs to plan for
     """
     first_word = rows.alternative.astype(str).str.split().str[0]
     ratio = rows.ratio.groupby([rows.name, first_word]).first()

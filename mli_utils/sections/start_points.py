@@ -1,4 +1,4 @@
-"""How long plateaus are from other starts, and what networks predict early on the path from them (section 10)."""
+"""Plateaus and early predictions on paths from other starting points (section 10)."""
 
 from collections.abc import Sequence
 
@@ -11,49 +11,48 @@ from mli_utils.core.plateaus import apart, plateau
 from mli_utils.core.words import span
 from mli_utils.runs.trained import Run, counts
 
-KEYS = ["depth", "init_scale", "seed"]  # tell networks with the same biases apart
+KEYS = ["depth", "init_scale", "seed"]  # identify a network among those of one `bias`
 KINDS = {"is_guess": "first guess", "is_largest": "largest bias"}
 WORDS = {"none": "no biases", "output": "output bias", "all": "all biases"}
 
 
 def name_networks(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with `network`: biases, depth and initialization scale in words."""
+    """Add `network`: biases, depth and initialization scale in words."""
     words = zip(frame.bias, frame.depth, frame.init_scale, strict=True)
     return frame.assign(network=[f"{WORDS[bias]}, depth {depth}, scale {scale:g}" for bias, depth, scale in words])
 
 
 def deepest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the deepest networks from the smallest initialization scale."""
+    """Return the rows of the deepest networks with the smallest initialization scale."""
     return frame[(frame.depth == frame.depth.max()) & (frame.init_scale == frame.init_scale.min())]
 
 
 def differences(plateaus: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """How much longer plateaus are from another start than from the network's own, seed by seed, a row a `network`,
-    `start` and `measure`."""
+    """Return plateaus from other starts minus those from the own, paired by seed, per `network`, `start`, `measure`."""
     of_networks = plateaus.groupby("network", sort=False)
     frames = [paired_differences(some, "start", "own", measures).assign(network=name) for name, some in of_networks]
     return pd.concat(frames)
 
 
 def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) -> pd.DataFrame:
-    """What networks predict early on a path, beside their first guess and their largest bias: a row a curve and α.
+    """Compare early predictions with the first guess and the largest bias, one row per curve and α.
 
     Parameters
     ----------
-    curves : of these runs, as `mli.interpolate(…, by_class=True)` returns them
-    at : grid points to look at
+    curves : curves of `runs`, as `mli.interpolate(…, by_class=True)` returns them
+    at : grid points α to compare at
 
     Returns
     -------
-    The runs' fields, `status`, `start`, `path`, `network`, `alpha`; `favoured`, the class predicted most often there;
-    `guess` and `guess_share`, that at α = 0 and its share of all predictions; `is_guess`; `is_largest`, whether the
-    favoured class has the largest output bias at θ(T). NaN without such a bias, and for the guess of the origin, which
-    tells no classes apart.
+    The runs' fields, `status`, `start`, `path`, `network`, `alpha`; `favoured`, the class predicted most often at α;
+    `guess` and `guess_share`, the class predicted most often at α = 0 and its share; `largest`, the class with the
+    largest output bias at θ(T); `is_guess` and `is_largest`, whether `favoured` is that class. `largest` is NaN without
+    output bias, `guess` is NaN from the origin, where all classes have equal logits.
 
     Raises
     ------
     InputError
-        A point that is not on the grid.
+        A point is not on the grid.
     """
     alphas = np.unique(curves.alpha)
     if off := [alpha for alpha in at if not np.isclose(alphas, alpha).any()]:
@@ -82,21 +81,20 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
 
 
 def shares_at(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Of `explained`, the shares of networks that predict their guess, and their largest bias, by start and network;
-    `predicted` says which in words."""
+    """Return shares of networks that favour their first guess or largest bias at `alpha`, by start and network."""
     found = shares(predictions[predictions.alpha == alpha], ["start", "network"], list(KINDS))
     return found.assign(predicted=found.measure.map(KINDS))
 
 
 def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tolerance: float) -> dict:
-    """The quantity of each claim of section 10.
+    """Return the quantity of each claim of section 10.
 
     Parameters
     ----------
-    curves : of fitted networks from all starts, a row a point
+    curves : curves of fitted networks from all starts, one row per α
     predictions : as `explained` returns them
-    middle : the α at which they are looked at
-    tolerance : of a plateau
+    middle : α of the predictions to use
+    tolerance : tolerance of plateaus
     """
     lengths = plateau(curves, tolerance)
     error = lengths[lengths.bias == "output"].set_index([*KEYS, "start"]).error_plateau.unstack("start")
@@ -115,7 +113,7 @@ def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tol
 
 
 def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFrame, middle: float) -> dict:
-    """What the text of section 10 says besides the lengths of plateaus."""
+    """Return the numbers in the text of section 10."""
     bumps, own = plateaus[plateaus.start != "own"].bump, _own(predictions, middle)
     output = own[own.bias == "output"]
     by_scale = output.groupby("init_scale").is_guess.mean()
@@ -137,5 +135,5 @@ def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFra
 
 
 def _own(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Predictions at a point of the paths from networks' own starts."""
+    """Return the predictions at `alpha` on paths from the networks' own starts."""
     return predictions[(predictions.alpha == alpha) & (predictions.start == "own")]

@@ -1,4 +1,4 @@
-"""The (α_weights, α_bias) square, and what one forward pass of the trained network predicts (section 03)."""
+"""The (α_weights, α_bias) square, and predictions from one forward pass of the trained network (section 03)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -27,18 +27,18 @@ from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
 from mli_utils.runs.trained import Run, counts, fields_of, together
 
 PREDICTIONS = ("closed form", "gain", "gain and shift")
-NETWORK = ["depth", "init_scale", "seed"]  # what tells the networks of section 03 apart
-ROUNDING = 1e-6  # of a plateau's length
+NETWORK = ["depth", "init_scale", "seed"]  # identifies a network of section 03
+ROUNDING = 1e-6  # of plateau lengths
 
 
 def of_one_kind(runs: Iterable[Run], depth: int, init_scale: float, seeds: int) -> list[Run]:
-    """The first fitted networks of this depth and initialization scale, at most so many."""
+    """Return the first fitted networks of this depth and initialization scale, at most `seeds`."""
     wanted = ("fitted", depth, init_scale)
     return [run for run in runs if (run.summary["status"], run.config.depth, run.config.init_scale) == wanted][:seeds]
 
 
 def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
-    """Training loss and error where the weights are at one α of the line and the biases at another.
+    """Return training loss and error with the weights at one α of the linear path and the biases at another.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
     Raises
     ------
     InputError
-        A run whose network has normalization layers.
+        A network has normalization layers.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     for run in runs:
@@ -63,25 +63,23 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
 
 
 def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
-    """Curves on the linear path as theory has them, for networks with an output bias only.
+    """Predict curves on the linear path, for networks with an output bias only.
 
-    Three predictions, told apart by `path`. All start from the trained network's logits without its output bias, s.
+    `path` names the prediction, s(α) are the logits without output bias at α, centred over classes, and s = s(1).
 
-    `closed form`: z(α) = α^r s + α b. From one forward pass of the trained network; exact where θ(0) = 0.
-    `gain`: z(α) = g(α) s + α b, where g(α) is how much of what tells images apart in s there is in the logits without
-    output bias at α on the true path (its projection; logits centred over classes and over images).
-    `gain and shift`: z(α) = g(α) (s − s̄) + m(α) + α b, where s̄ is the mean of s over images and m(α) that of the
-    logits without output bias at α: what θ(0) says of every image alike.
+    `closed form`: z(α) = α^r s + α b with depth r, from one forward pass of the trained network; exact if θ(0) = 0.
+    `gain`: z(α) = g(α) s + α b, where g(α) is the projection coefficient of s(α) on s, centred over images.
+    `gain and shift`: z(α) = g(α) (s − s̄) + m(α) + α b, where s̄ and m(α) are the means of s and s(α) over images.
 
     Returns
     -------
-    A frame as `mli.interpolate`'s, with the columns `gain` (g(α), or α^r) and `alignment` (the cosine between what
-    tells images apart at α and at 1; NaN for the closed form)
+    Frame as `mli.interpolate` returns it, with the columns `gain` (g(α), or α^r) and `alignment` (cosine between s(α)
+    and s, centred over images; NaN for the closed form)
 
     Raises
     ------
     InputError
-        A run whose network is not fully connected, has normalization layers, or biases that are not `output`.
+        A network is not fully connected, has normalization layers, or `bias` is not `output`.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     for run in runs:
@@ -102,14 +100,14 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
 
 
 def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
-    """Each run with what `compute(model, (θ(0), θ(T)), images, points)` measures of it, from the store where it is."""
+    """Pair each run with its result of `compute(model, (θ(0), θ(T)), images, points)`, stored or computed."""
     key, made = {"alphas": points.tolist()}, partial(compute, points=points)
     wanted = [Measurement(run, kind, key, what, made, "weights_and_biases") for run in runs]
     return list(zip(runs, measure(wanted, "run"), strict=True))
 
 
 def _square_totals(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
-    """`square_of` without the classes, which nobody asks for on a square."""
+    """Evaluate `square_of` and sum its counts over classes."""
     measured = square_of(model, *ends, points, images)
     return {"loss": measured["loss"], "wrong": measured["wrong"].sum(1, keepdims=True)}
 
@@ -122,8 +120,8 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
     bias = output_bias(ends[1]).double()
     start, end = (without_output_bias(side) for side in ends)
     signal = model.logits(end, pixels).double()
-    signal -= signal.mean(1, keepdim=True)  # a shift of all logits changes nothing
-    apart = signal - signal.mean(0)  # what tells images apart
+    signal -= signal.mean(1, keepdim=True)  # the softmax ignores a shift of all logits
+    apart = signal - signal.mean(0)  # centred over images
     total, sums = [], {name: [] for name in PREDICTIONS}
     for chosen in chunks(len(points), model, device):
         some = points[chosen]
@@ -149,7 +147,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
 
 
 def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:
-    """Means over runs on the (α_weights, α_bias) square, with the linear and the homogeneous path drawn on it."""
+    """Plot means over runs on the (α_weights, α_bias) square with the linear and the homogeneous path."""
     if nothing(frame, "alpha_weights", "alpha_bias", *measures):
         return empty_figure()
     with style():
@@ -172,13 +170,12 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
 
 
 def moving(square: pd.DataFrame, depth: int) -> Moving | None:
-    """Error and loss on the (α_weights, α_bias) square with the linear and the homogeneous path, and a dot on each.
+    """Return an interactive `square_figure` with a dot on each path.
 
     Parameters
     ----------
-    square : as `square` returns it; means over its runs are drawn. A dot's number is read off the map, linearly
-        between its points
-    depth : of the networks: on the homogeneous path the bias is at α^depth
+    square : as `square` returns it; means over runs are drawn, and interpolated linearly for the numbers at the dots
+    depth : depth of the networks; on the homogeneous path the bias is at α^depth
     """
     if square.empty:
         return None
@@ -254,17 +251,17 @@ def _axis(said: str, other: str, domain: list[float]) -> dict:
 
 
 def _beside(alpha: float, bias: float, place: int) -> str:
-    """Where the words of a dot stand so that they stay in the square and out of each other's way."""
+    """Return the position of a dot's label, inside the square and clear of the other dot's label."""
     height = "bottom" if bias > 0.9 and place else "middle" if bias > 0.9 else "top"
     return f"{height} {'right' if alpha < 0.5 else 'left'}"
 
 
 def lengths(measured: pd.DataFrame, from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Error plateaus, a row a network; columns `measured`, `measured from zero` and each of `PREDICTIONS`.
+    """Return error plateaus, one row per network, with columns `measured`, `measured from zero` and `PREDICTIONS`.
 
     Parameters
     ----------
-    measured, from_zero : curves on the linear path from θ(0) and from the origin
+    measured, from_zero : curves on the linear path, from θ(0) and from the origin
     predicted : as `predict` returns them
     """
     kinds = {"measured": measured, "measured from zero": from_zero}
@@ -273,7 +270,7 @@ def lengths(measured: pd.DataFrame, from_zero: pd.DataFrame, predicted: pd.DataF
 
 
 def agreement(lengths: pd.DataFrame) -> pd.DataFrame:
-    """Measured `error plateau` beside the `predicted error plateau`, a row a network and `start`."""
+    """Return the measured `error plateau` and the `predicted error plateau`, one row per network and `start`."""
     starts = {"measured": "θ(0) as it was", "measured from zero": "θ(0) = 0"}
     named = lengths.rename(columns={**starts, "closed form": "predicted error plateau"})
     tall = named.melt("predicted error plateau", list(starts.values()), "start", "error plateau", ignore_index=False)
@@ -281,14 +278,14 @@ def agreement(lengths: pd.DataFrame) -> pd.DataFrame:
 
 
 def deviations(from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    """How far the closed form is from the evaluated `loss` (nats) and `error`, by network and α."""
+    """Return absolute deviations of the closed form from measured `loss` (nats) and `error`, by network and α."""
     closed = predicted[predicted.path == "closed form"]
     evaluated, expected = (frame.set_index([*NETWORK, "alpha"])[["loss", "error"]] for frame in (from_zero, closed))
     return (evaluated - expected).abs()
 
 
 def claims(lengths: pd.DataFrame, deviations: pd.DataFrame) -> dict:
-    """The quantity of each claim of section 03, by network."""
+    """Return the quantity of each claim of section 03, by network."""
     return {
         "one-pass-gives-the-curve": deviations.loss.groupby(level=NETWORK).max(),
         "prediction-is-an-upper-bound": at_most(lengths["measured"] - lengths["closed form"], ROUNDING),
@@ -297,7 +294,7 @@ def claims(lengths: pd.DataFrame, deviations: pd.DataFrame) -> dict:
 
 
 def numbers(runs: Sequence[Run], lengths: pd.DataFrame, deviations: pd.DataFrame, predicted: pd.DataFrame) -> dict:
-    """What the text of section 03 says besides the table of lengths."""
+    """Return the numbers in the text of section 03."""
     mean, ranks = lengths.mean(), lengths.corr(method="spearman")["measured"]
     shorter = lengths.rsub(lengths["closed form"], axis=0)
     explained = 100 * shorter.sum() / shorter["measured"].sum()
