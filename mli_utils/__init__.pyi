@@ -3,14 +3,11 @@ from .core.config import InputError as InputError
 from .core.config import RunConfig as RunConfig
 from .core.config import grid as grid
 from .core.estimates import intervals as intervals
-from .core.estimates import mean_and_interval as mean_and_interval
 from .core.estimates import paired_differences as paired_differences
-from .core.estimates import rank_correlation as rank_correlation
 from .core.initialization import build as build
 from .core.paths import interpolate_parameters as interpolate_parameters
 from .core.plateaus import only_fitted as only_fitted
 from .core.plateaus import plateau as plateau
-from .core.words import span as span
 from .figures.kinds import curve_figure as curve_figure
 from .figures.kinds import dot_figure as dot_figure
 from .figures.kinds import forest_figure as forest_figure

@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 import mli_utils as mli
+from mli_utils.core.words import span
 from mli_utils.figures import show
 from mli_utils.runs import settings
 
@@ -74,7 +75,7 @@ def test_rows_of_estimates_are_found_by_what_tells_them_apart(shown):
     mli.glue(rows, {"more": 1}, last=2)
     found = glued(shown)
     assert list(found) == ["none/0.5/loss", "output/1/loss", "more", "last"]
-    assert found["none/0.5/loss"] == repr(mli.span(rows.iloc[0])) == "'1.50 (−4.85 to 7.85)'"
+    assert found["none/0.5/loss"] == repr(span(rows.iloc[0])) == "'1.50 (−4.85 to 7.85)'"
     assert found["output/1/loss"] == "'3.00'"
 
 

@@ -9,6 +9,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import mli_utils as mli
+from mli_utils.core.estimates import mean_and_interval
 from mli_utils.core.evaluation import statistics_of
 from mli_utils.runs import record
 from mli_utils.runs.files import address
@@ -154,7 +155,7 @@ def test_lengths_are_compared_seed_by_seed(plateaus):
         ("longer than on the homogeneous path", [0.5, 0.7, 0.6]),
         ("longer than without biases", [0.7, 0.6, 0.5]),
     ):
-        expected = mli.mean_and_interval(differences)
+        expected = mean_and_interval(differences)
         assert rows.loc[said].to_dict() == pytest.approx(expected)
     missing = plateaus.assign(error_plateau=plateaus.error_plateau.where(plateaus.seed != 1))
     assert bias_ablation.compare(missing).n.tolist() == [2, 2]
