@@ -29,7 +29,9 @@ def run_cells(section):
         if cell.cell_type == "code":
             exec(cell.source, variables)
             if "parameters" in cell.metadata.get("tags", []):
-                variables |= given
+                networks = variables.get("networks", {})
+                networks |= {name: given[name] for name in networks.keys() & given.keys()}
+                variables |= {name: value for name, value in given.items() if name not in networks}
     return variables
 
 
