@@ -7,4 +7,10 @@ nothing has changed.
 import lazy_loader
 
 __version__ = "0.1.0"
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"mli_utils has no {name!r}; it has {', '.join(__all__)}")
+    return _load(name)
