@@ -37,7 +37,7 @@ class Line:
 class Network(nn.Module):
     """A module on images (…, channels, height, width), with its evaluation settings."""
 
-    memory_format = torch.contiguous_format  # layout of images and convolution weights
+    memory_format = torch.contiguous_format  # layout of images and convolution weights on a CPU
     stacked = False  # whether it computes stacked parameters at once, rather than one after the other
     dense = False  # whether it has only linear layers and ReLUs, as `FCN`
     samples_at_once = 250  # evaluation batch size; constant, so that results do not depend on the stack
@@ -47,8 +47,9 @@ class Network(nn.Module):
         return 8 if self.stacked else 1
 
     def lay_out(self, value: torch.Tensor) -> torch.Tensor:
-        """Convert images or convolution weights to the network's memory format."""
-        return value.contiguous(memory_format=self.memory_format) if value.ndim == 4 else value
+        """Convert images or convolution weights to the network's memory format; on a GPU always to channels last."""
+        fastest = torch.channels_last if value.is_cuda else self.memory_format
+        return value.contiguous(memory_format=fastest) if value.ndim == 4 else value
 
     def logits(self, params: Params, images: torch.Tensor, statistics: Statistics | None = None) -> torch.Tensor:
         """Compute logits: (samples, classes), or (stack, samples, classes) at stacked parameters.
@@ -105,7 +106,7 @@ class Scratch:
 
     def __call__(self, name, like: torch.Tensor, *shape: int) -> torch.Tensor:
         """Return an uninitialised tensor, with dtype and device of `like`, that is valid until the name is reused."""
-        size = math.prod(shape)
+        size, name = math.prod(shape), (name, like.device)
         if name not in self.memory or len(self.memory[name]) < size:
             self.memory[name] = like.new_empty(size)
         return self.memory[name][:size].view(shape)

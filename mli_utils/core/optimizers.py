@@ -8,6 +8,7 @@ velocity as `into` and its momentum as `keep`, which saves a buffer for weight g
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -177,6 +178,53 @@ class Adam:
         self.means = [mean[runs] for mean in self.means]
         self.squares = [square[runs] for square in self.squares]
         self.gradients = [gradient[: len(runs)] for gradient in self.gradients]
+
+
+class Replayed:
+    """Steps of SGD for one network on a GPU, replayed from a CUDA graph, because launching kernel after kernel is slow.
+
+    The first steps run as usual and warm up; then one is recorded. A batch of another size, an epoch's last, runs as
+    usual, too.
+    """
+
+    warm_up = 3
+
+    def __init__(self, optimizer: Momentum, params: Params, gradient: Gradient, images, labels):
+        self.optimizer, self.params, self.gradient, self.images, self.labels = (
+            optimizer,
+            params,
+            gradient,
+            images,
+            labels,
+        )
+        self.rate, self.aside, self.graph = optimizer.rate.clone(), torch.cuda.Stream(), None
+        self.batch = torch.empty(0)
+
+    def __call__(self, batch: torch.Tensor, of_lr: float) -> None:
+        """Take a step on these images (1, samples) with `of_lr` times the learning rate."""
+        torch.mul(self.rate, of_lr, out=self.optimizer.rate)
+        if self.graph is None and self.optimizer.steps >= self.warm_up:
+            self._record(batch)
+        if self.graph is not None and batch.shape == self.batch.shape:
+            self.batch.copy_(batch)
+            self.graph.replay()
+            self.optimizer.steps += 1
+            return
+        self.aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.aside):
+            self._step(batch)
+        torch.cuda.current_stream().wait_stream(self.aside)
+
+    def _record(self, batch: torch.Tensor) -> None:
+        """Record a step, without taking it."""
+        self.batch, self.graph = batch.clone(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self._step(self.batch)
+        self.optimizer.steps -= 1
+
+    def _step(self, batch: torch.Tensor) -> None:
+        gradient = partial(self.gradient, self.params, self.images[batch], self.labels[batch])
+        self.optimizer.step(self.params, gradient)
 
 
 OPTIMIZERS: dict[str, type[Momentum | Adam]] = {"sgd": Momentum, "adam": Adam}

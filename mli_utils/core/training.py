@@ -20,7 +20,7 @@ from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import evaluate, plain_float32, statistics_of
 from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
-from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, gradient_of, resting
+from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, Replayed, gradient_of, resting
 from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
 from mli_utils.core.plateaus import FITTED_ERROR
 
@@ -157,7 +157,7 @@ def train_group(
 def _train_group(configs, training_set, test_set, device, progress, states, save) -> Iterator[Trained]:
     began, everyone, first = time.perf_counter(), len(configs), configs[0]
     images, labels = training_set.images.to(device), training_set.labels.to(device)
-    model = build(first)
+    model = build(first).to(device)
     gradient = gradient_of(model, first.label_smoothing)
     runs = _Stack.begin(model, configs, device)
     if states:
@@ -171,6 +171,9 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
     due = itertools.dropwhile(lambda step: states and step <= done, log_steps())
     next_log = next(due)
     orders = torch.empty(0)
+    replayed = None
+    if device == "cuda" and not model.stacked and isinstance(runs.optimizer, Momentum):
+        replayed = Replayed(runs.optimizer, runs.params, gradient, images, labels)
     for step in range(done, last + 1):
         if step > done and step % batches == 0:
             progress(len(runs.configs))
@@ -205,8 +208,11 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         rest = [step < config.freeze_bias for config in runs.configs]
         now = resting(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient
-        of_batch = partial(now, runs.params, images[batch], labels[batch])
-        runs.optimizer.step(runs.params, of_batch, of_lr=SCHEDULES[first.schedule](step / last))
+        of_lr = SCHEDULES[first.schedule](step / last)
+        if replayed and now is gradient:
+            replayed(batch, of_lr)
+        else:
+            runs.optimizer.step(runs.params, partial(now, runs.params, images[batch], labels[batch]), of_lr)
 
 
 def log_steps() -> Iterator[int]:

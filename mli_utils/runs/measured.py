@@ -34,6 +34,7 @@ class Measurement:
     what : its name in error messages
     compute : `compute(model, (θ(0), θ(T)), images)` returns a dict of NumPy arrays; it may be sent to another machine
     mechanism : the entry of `VERSIONS` that it depends on, besides `curves`
+    images : how many of the first training images it is computed over; None: all
     """
 
     run: Run
@@ -42,11 +43,13 @@ class Measurement:
     what: str
     compute: Callable
     mechanism: str
+    images: int | None = None
 
     def whole_key(self) -> dict:
         """Return everything that determines it, versions included."""
         versions = {name: VERSIONS[name] for name in sorted({"curves", self.mechanism})}
-        return {"run": address(run_key(self.run.config)), **self.key, "versions": versions}
+        first = {} if self.images is None else {"images": self.images}
+        return {"run": address(run_key(self.run.config)), **self.key, **first, "versions": versions}
 
 
 def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
@@ -70,7 +73,7 @@ def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
 
         def task(i: int) -> tuple[RunConfig, tuple]:
             run = wanted[i].run
-            return run.config, (i, run.config, run.arrays(), wanted[i].compute)
+            return run.config, (i, run.config, run.arrays(), wanted[i].compute, wanted[i].images)
 
         for i, body in workers.each(measure_here, map(task, missing), bar.update):
             wanted[i].run.store.put(wanted[i].kind, keys[i], body)
@@ -79,14 +82,23 @@ def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
 
 
 def measure_here(
-    number: int, config: RunConfig, arrays: Arrays, compute: Callable, advance: Callable[[int], Any]
+    number: int,
+    config: RunConfig,
+    arrays: Arrays,
+    compute: Callable,
+    first: int | None,
+    advance: Callable[[int], Any],
 ) -> Iterator[tuple[int, dict]]:
     """Compute one measurement on this process's device; yield its number and body."""
     device = settings.device()
     made = provenance.stamp(provenance.device_name(device))
     ends = [{name: value.to(device) for name, value in endpoint(arrays, side).items()} for side in ("start", "end")]
-    measured = compute(build(config), ends, images.of_run(config)[0])
+    training_set = images.of_run(config)[0]
+    some = training_set if first is None else training_set.first(first)
+    measured = compute(build(config).to(device), ends, some)
     body = without_nan({name: values.tolist() for name, values in measured.items()})
+    if first is not None:
+        body["class_counts"] = some.labels.bincount(minlength=len(some.classes)).tolist()
     yield number, {**body, "provenance": {**made, "date": provenance.now()}}
     advance(1)
 
@@ -123,8 +135,9 @@ def interpolate(
     by_class: bool = False,
     start: str = "own",
     statistics: str = "recomputed",
+    images: int | None = None,
 ) -> pd.DataFrame:
-    """Evaluate runs along paths between their endpoints, over the whole training set.
+    """Evaluate runs along paths between their endpoints, over the training set.
 
     Parameters
     ----------
@@ -142,6 +155,8 @@ def interpolate(
         norm of the trained weights.
     statistics : str
         Batch-norm statistics at θ(α): `recomputed`, `interpolated` or `frozen` (section 08).
+    images : int or None
+        How many of the first training images, which are balanced, to evaluate on, statistics included; None: all.
 
     Returns
     -------
@@ -165,7 +180,7 @@ def interpolate(
     for path in named.values():
         schedules(path)
     todo = list(itertools.product(runs, named.items()))
-    bodies = measure([_curve(run, path, points, start, statistics) for run, (_, path) in todo], "curve")
+    bodies = measure([_curve(run, path, points, start, statistics, images) for run, (_, path) in todo], "curve")
     parts = [
         (fields_of(run, start=start, statistics=statistics, path=name), curve_of(run, body, points, by_class))
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
@@ -173,7 +188,7 @@ def interpolate(
     return together(parts, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
 
 
-def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> Measurement:
+def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str, images: int | None) -> Measurement:
     key = {
         "schedules": schedules(path),
         "alphas": points.tolist(),
@@ -182,7 +197,16 @@ def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str) -> M
     }
     first = partial(STARTS[start], config=run.config)
     compute = partial(_compute_curve, path=path, points=points, first=first, statistics=statistics)
-    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute, "starts")
+    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute, "starts", _fewer(run, images))
+
+
+def _fewer(run: Run, images: int | None) -> int | None:
+    """Check a number of training images, and return it, or None if it is all of them."""
+    if images is None:
+        return None
+    if not isinstance(images, (int, np.integer)) or not 1 <= images <= run.config.n_train:
+        raise InputError(f"images={images} is not allowed for {run.config}; allowed: from 1 to {run.config.n_train}")
+    return None if images == run.config.n_train else int(images)
 
 
 def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callable, statistics: str) -> dict:
@@ -193,15 +217,15 @@ def curve_of(run: Run, body: dict, points: np.ndarray, by_class: bool = False) -
     """Convert stored losses and counts to columns of a curve, one row per point, or per point and class."""
     loss = np.array(body["loss"], float)
     finite = np.isfinite(loss)
-    wrong = np.array(body["wrong"])
-    values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / run.config.n_train, np.nan)}
+    wrong, members = np.array(body["wrong"]), np.array(body.get("class_counts", run.summary["class_counts"]))
+    values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / members.sum(), np.nan)}
     if by_class:
         classes = wrong.shape[1]
         broken = np.where(finite, 1.0, np.nan)[:, None]
         values = {name: np.repeat(value, classes) for name, value in values.items()}
         values["label"] = np.tile(np.arange(classes), len(points))
-        values["class_error"] = (wrong / run.summary["class_counts"] * broken).ravel()
-        values["predicted_share"] = (np.array(body["predicted"]) / run.config.n_train * broken).ravel()
+        values["class_error"] = (wrong / members * broken).ravel()
+        values["predicted_share"] = (np.array(body["predicted"]) / members.sum() * broken).ravel()
         values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
     return values
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mli_utils.core import estimates
 from mli_utils.core.config import DATASETS, FIELDS, InputError, choose
 from mli_utils.core.curves import chunks
-from mli_utils.core.evaluation import anatomy, plain_float32
+from mli_utils.core.evaluation import anatomy, has_batch_norm, plain_float32
 from mli_utils.core.initialization import stream
 from mli_utils.core.networks import weights_and_biases
 from mli_utils.core.parameters import device_of, mix, output_bias, without_output_bias
@@ -87,13 +87,18 @@ def dose(run: Run, gap: float) -> Bias:
 
 
 def biased_curves(
-    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "own"
+    runs: Sequence[Run],
+    biases: Sequence[Mapping[str, Bias]],
+    alphas: int = 51,
+    kind: str = "own",
+    images: int | None = None,
 ) -> pd.DataFrame:
     """Return curves on the linear path whose output bias goes from its value at θ(0) to a given one as α^p.
 
     Parameters
     ----------
     biases : {name: bias} of each run
+    images : how many of the first training images to evaluate on, statistics included; None: all
     kind : `own` and `zero` are measured, from the run's own θ(0) or from the origin. `origin` and `overlap` are
         predicted from one forward pass of the trained network: z(α) = g(α) s + α^p b, with s its logits without output
         bias. `origin`: g = α^r with depth r, exact if θ(0) = 0 (section 03's closed form). `overlap`: g is the product
@@ -124,11 +129,13 @@ def biased_curves(
         compute = partial(
             _from_the_end if predicted else _along_the_line, points=points, biases=list(given.values()), kind=kind
         )
-        wanted.append(Measurement(run, "interventions", key, "curves under other biases", compute, "interventions"))
+        wanted.append(
+            Measurement(run, "interventions", key, "curves under other biases", compute, "interventions", images)
+        )
     parts = []
     for run, given, body in zip(runs, biases, measure(wanted, "run"), strict=True):
         for i, name in enumerate(given):
-            of_bias = {"loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
+            of_bias = {**body, "loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
             share = np.array(body["as_largest"][i], float)
             parts.append((fields_of(run, path=name), {**curve_of(run, of_bias, points), "as_largest": share}))
     return together(parts, "path", *ALONG_CURVES, "as_largest")
@@ -143,10 +150,12 @@ def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bi
     start, end = (without_output_bias(side) for side in (first, ends[1]))
     bias = output_bias(first)
     bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
+    at_once = len(pixels) if model.stacked or has_batch_norm(model) else model.samples_at_once
     parts = []
     with plain_float32():
         for chosen in chunks(len(points), model, device):
-            signal = model.logits(interpolate_parameters(model, start, end, points[chosen]), pixels)
+            there = interpolate_parameters(model, start, end, points[chosen])
+            signal = torch.cat([model.logits(there, some) for some in pixels.split(at_once)], dim=1)
             parts.append(_sums(signal, points[chosen], bias, biases, labels))
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 

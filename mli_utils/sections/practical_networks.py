@@ -9,6 +9,29 @@ from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import span
 from mli_utils.runs.measured import order_correlations
 from mli_utils.runs.trained import Run, counts, table
+from mli_utils.sections.interventions import Bias, dose, permuted, trained_bias
+
+DOSES = (0.5, 1.0, 2.0, 4.0)  # gaps, in logits, given to networks trained without biases
+
+
+def output_biases(run: Run) -> dict[str, Bias]:
+    """Return the output biases that a network is measured with on the linear path of its weights.
+
+    A trained bias moves linearly or as α^depth (`homogeneous`, the path of the weights' signal), is zeroed, permuted so
+    that another class has the largest, halved or doubled. A network without one is given each of `DOSES`.
+    """
+    if run.config.bias == "none":
+        without = Bias(trained_bias(run))
+        return {"linear": without, **{f"dose {gap:g}": dose(run, gap) for gap in DOSES}}
+    bias = trained_bias(run)
+    return {
+        "linear": Bias(bias),
+        "homogeneous": Bias(bias, run.config.depth),
+        "zeroed": Bias(0 * bias),
+        "permuted": Bias(permuted(run)),
+        "halved": Bias(bias / 2),
+        "doubled": Bias(2 * bias),
+    }
 
 
 def measured(vgg: pd.DataFrame, resnet: pd.DataFrame, classes: pd.DataFrame, tolerance: float) -> dict:

@@ -259,7 +259,7 @@ def test_what_can_fail_fails_before_the_work(small_config, monkeypatch, broken):
     with pytest.raises(LookupError, match="no name"):
         list(trained.train_here([small_config]))
     with pytest.raises(LookupError, match="no name"):
-        list(measured.measure_here(0, small_config, {}, lambda *_: pytest.fail("measured, and then lost"), print))
+        list(measured.measure_here(0, small_config, {}, lambda *_: pytest.fail("measured, and then lost"), None, print))
 
 
 def test_relative_paths_are_resolved_where_they_were_typed(tmp_path):

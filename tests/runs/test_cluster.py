@@ -186,7 +186,7 @@ def test_an_error_on_a_worker_is_the_same_sentence(two, small_config, tmp_path, 
         with pytest.raises(mli.InputError, match="^unknown path 'curved'; known: linear, homogeneous$"):
             own = partial(STARTS["own"], config=config)
             compute = partial(measured._compute_curve, path="curved", points=2, first=own, statistics="recomputed")
-            list(workers.each(measured.measure_here, [(config, (0, config, arrays, compute))], print))
+            list(workers.each(measured.measure_here, [(config, (0, config, arrays, compute, None))], print))
         for name in VERSIONS:  # whatever makes a number, however late it came
             with monkeypatch.context() as other:
                 other.setattr(parallel, "VERSIONS", {**VERSIONS, name: -1})
