@@ -1,15 +1,16 @@
 """Loss and error along paths from θ(0) to θ(T), and over grids with separate α for weights and biases."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import evaluate, has_batch_norm, plain_float32, statistics_of
+from mli_utils.core.evaluation import anatomy, evaluate, has_batch_norm, plain_float32, statistics_of
 from mli_utils.core.networks import Line, Network, Statistics, first_product
-from mli_utils.core.parameters import Params, device_of, mix, parameter_groups
+from mli_utils.core.parameters import Params, device_of, mix, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_parameters, schedules
 
 DIGITS = 6  # significant digits of mean logits
@@ -57,6 +58,52 @@ def square(model: Network, start: Params, end: Params, alphas, images: ImageSet)
         return {name: mix(start[name], end[name], share) for name, share in shares.items()}, of_weights[some]
 
     return evaluate_points(model, (start, end), at, len(of_weights), images)
+
+
+@dataclass(frozen=True)
+class Bias:
+    """An output bias at the end of a path, (classes,), and the power p of its schedule α^p."""
+
+    values: np.ndarray | Sequence[float]
+    power: float = 1.0
+
+
+@torch.no_grad()
+def biased(
+    model: Network, start: Params, end: Params, alphas, biases: Sequence[Bias], images: ImageSet
+) -> dict[str, np.ndarray]:
+    """Measure `loss`, `wrong` and `as_largest`, (biases, points), on the linear path, with each output bias at its end.
+
+    One pass serves every bias, because a network adds its output bias last. `wrong` counts misclassified images,
+    `as_largest` is the share of predictions of the class with the largest given bias (the first of ties).
+    """
+    points, device = alpha_grid(alphas), device_of(start)
+    pixels, labels = images.images.to(device), images.labels.to(device)
+    bias = output_bias(start)
+    start, end = without_output_bias(start), without_output_bias(end)
+    bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
+    at_once = len(pixels) if model.stacked or has_batch_norm(model) else model.samples_at_once
+    parts = []
+    with plain_float32():
+        for chosen in chunks(len(points), model, device):
+            there = interpolate_parameters(model, start, end, points[chosen])
+            signal = torch.cat([model.logits(there, some) for some in pixels.split(at_once)], dim=1)
+            parts.append(with_biases(signal, points[chosen], bias, biases, labels))
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+
+
+def with_biases(
+    signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases: Sequence[Bias], labels: torch.Tensor
+) -> dict[str, np.ndarray]:
+    """Add each bias to logits without one, (points, samples, classes); return what `biased` does."""
+    found: dict[str, list] = {"loss": [], "wrong": [], "as_largest": []}
+    for bias in biases:
+        end = torch.tensor(bias.values, dtype=start.dtype, device=start.device)
+        sums = anatomy(signal + mix(start, end, points**bias.power).unsqueeze(1), labels)
+        found["loss"].append((sums["loss"] / len(labels)).cpu().numpy())
+        found["wrong"].append(sums["wrong"].sum(1).cpu().numpy())
+        found["as_largest"].append((sums["predicted"][:, np.argmax(bias.values)] / len(labels)).cpu().numpy())
+    return {name: np.stack(values) for name, values in found.items()}
 
 
 def chunks(number: int, model: Network, device: torch.device) -> list[np.ndarray]:

@@ -197,7 +197,8 @@ class Replayed:
             images,
             labels,
         )
-        self.rate, self.aside, self.graph = optimizer.rate.clone(), torch.cuda.Stream(), None
+        self.rate, self.aside = optimizer.rate.clone(), torch.cuda.Stream()
+        self.graph: torch.cuda.CUDAGraph | None = None
         self.batch = torch.empty(0)
 
     def __call__(self, batch: torch.Tensor, of_lr: float) -> None:

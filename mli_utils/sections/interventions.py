@@ -4,7 +4,6 @@ The output bias is added to the logits last, so one pass along the path serves e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,50 +14,21 @@ from matplotlib.figure import Figure
 
 from mli_utils.core import estimates
 from mli_utils.core.config import DATASETS, FIELDS, InputError, choose
-from mli_utils.core.curves import chunks
-from mli_utils.core.evaluation import anatomy, has_batch_norm, plain_float32
-from mli_utils.core.initialization import stream
+from mli_utils.core.curves import Bias, with_biases
+from mli_utils.core.evaluation import plain_float32
 from mli_utils.core.networks import weights_and_biases
-from mli_utils.core.parameters import device_of, mix, output_bias, without_output_bias
-from mli_utils.core.paths import STARTS, alpha_grid, interpolate_parameters
+from mli_utils.core.parameters import device_of
 from mli_utils.core.plateaus import apart, crossing, only_fitted, plateau, thresholds
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import colours, style
-from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, interpolate, measure
-from mli_utils.runs.trained import Run, counts, fields_of, table, together
+from mli_utils.runs.biases import biased_curves, curves_under, dose, permuted, trained_bias
+from mli_utils.runs.measured import interpolate
+from mli_utils.runs.trained import Run, counts, table
 
 USUAL = "as usual"  # baseline of the training variants
-KINDS = {  # name in tables and figures: `kind` of `biased_curves`
-    "measured": "own",
-    "measured from the origin": "zero",
-    "predicted with overlap": "overlap",
-    "predicted from the origin": "origin",
-}
-
-
-@dataclass(frozen=True)
-class Bias:
-    """An output bias at the end of a path, (classes,), and the power p of its schedule α^p."""
-
-    values: np.ndarray | Sequence[float]
-    power: float = 1.0
-
-
-def trained_bias(run: Run) -> np.ndarray:
-    """Return the output bias at θ(T), (classes,); zeros for a network without one."""
-    return np.array(run.summary["output_bias"] or [0.0] * DATASETS[run.config.dataset].classes)
-
-
-def permuted(run: Run) -> np.ndarray:
-    """Permute the trained bias at random so that another class has the largest."""
-    bias = trained_bias(run)
-    draw = np.random.default_rng(stream(run.config.seed, "permutation"))
-    while True:
-        order = draw.permutation(len(bias))
-        if order[bias.argmax()] != bias.argmax():
-            return bias[np.argsort(order)]
-
+MEASURED = {"measured": "own", "measured from the origin": "zero"}  # name in tables: start of `biased_curves`
+PREDICTIONS = {"predicted with overlap": "overlap", "predicted from the origin": "origin"}  # of `predicted_curves`
 
 CHANGES = {  # functions of a run and a donor run
     "as trained": lambda run, donor: trained_bias(run),
@@ -79,90 +49,31 @@ def changed_biases(runs: Sequence[Run], changes: Iterable[str] = tuple(CHANGES))
     ]
 
 
-def dose(run: Run, gap: float) -> Bias:
-    """Return a bias of `gap` (logits) for one class, chosen by the seed, and 0 for the others."""
-    values = np.zeros(DATASETS[run.config.dataset].classes)
-    values[run.config.seed % len(values)] = gap
-    return Bias(values)
-
-
-def biased_curves(
-    runs: Sequence[Run],
-    biases: Sequence[Mapping[str, Bias]],
-    alphas: int = 51,
-    kind: str = "own",
-    images: int | None = None,
+def predicted_curves(
+    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "overlap"
 ) -> pd.DataFrame:
-    """Return curves on the linear path whose output bias goes from its value at θ(0) to a given one as α^p.
+    """Predict `biased_curves` from one forward pass of the trained network: z(α) = g(α) s + α^p b.
 
-    Parameters
-    ----------
-    biases : {name: bias} of each run
-    images : how many of the first training images to evaluate on, statistics included; None: all
-    kind : `own` and `zero` are measured, from the run's own θ(0) or from the origin. `origin` and `overlap` are
-        predicted from one forward pass of the trained network: z(α) = g(α) s + α^p b, with s its logits without output
-        bias. `origin`: g = α^r with depth r, exact if θ(0) = 0 (section 03's closed form). `overlap`: g is the product
-        over layers of α + (1−α) o, where o is the projection coefficient of W(0) h on W(T) h, centred over images,
-        with h the layer's inputs in the trained network
-
-    Returns
-    -------
-    Frame as `mli.interpolate` returns it, with the name as `path`, and `as_largest`, the share of predictions of the
-    class with the largest given bias (the first of ties)
+    s are its logits without output bias. `origin`: g = α^r with depth r, exact if θ(0) = 0 (section 03's closed form).
+    `overlap`: g is the product over layers of α + (1−α) o, where o is the projection coefficient of W(0) h on W(T) h,
+    centred over images, with h the layer's inputs in the trained network.
 
     Raises
     ------
     InputError
-        A bias does not have one value per class, the kind is unknown, or a prediction is asked for a network that has
-        hidden biases or normalization or is not fully connected.
+        A network has hidden biases or normalization or is not fully connected, or the kind is unknown.
     """
-    points, wanted = alpha_grid(alphas), []
-    predicted = choose("kind of curve", kind, KINDS.values()) in ("overlap", "origin")
-    for run, given in zip(runs, biases, strict=True):
-        config, classes = run.config, DATASETS[run.config.dataset].classes
-        if predicted and (config.model, config.normalization, config.bias == "all") != ("fcn", "none", False):
+    choose("kind of prediction", kind, PREDICTIONS.values())
+    for run in runs:
+        config = run.config
+        if (config.model, config.normalization, config.bias == "all") != ("fcn", "none", False):
             raise InputError(f"no prediction for {config}; allowed: fcn with bias 'none' or 'output', no norm")
-        kept = [{"values": [float(value) for value in bias.values], "power": bias.power} for bias in given.values()]
-        if wrong := [name for name, bias in given.items() if len(bias.values) != classes]:
-            raise InputError(f"biases of {', '.join(wrong)} are not allowed; allowed: {classes} values, one a class")
-        key = {"predicted" if predicted else "curves": kind, "biases": kept, "alphas": points.tolist()}
-        compute = partial(
-            _from_the_end if predicted else _along_the_line, points=points, biases=list(given.values()), kind=kind
-        )
-        wanted.append(
-            Measurement(run, "interventions", key, "curves under other biases", compute, "interventions", images)
-        )
-    parts = []
-    for run, given, body in zip(runs, biases, measure(wanted, "run"), strict=True):
-        for i, name in enumerate(given):
-            of_bias = {**body, "loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
-            share = np.array(body["as_largest"][i], float)
-            parts.append((fields_of(run, path=name), {**curve_of(run, of_bias, points), "as_largest": share}))
-    return together(parts, "path", *ALONG_CURVES, "as_largest")
-
-
-@torch.no_grad()
-def _along_the_line(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
-    """Measure `loss`, `wrong` and `as_largest`, (biases, points), along the linear path."""
-    device = device_of(ends[0])
-    pixels, labels = images.images.to(device), images.labels.to(device)
-    first = STARTS[kind](model, None, ends)
-    start, end = (without_output_bias(side) for side in (first, ends[1]))
-    bias = output_bias(first)
-    bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
-    at_once = len(pixels) if model.stacked or has_batch_norm(model) else model.samples_at_once
-    parts = []
-    with plain_float32():
-        for chosen in chunks(len(points), model, device):
-            there = interpolate_parameters(model, start, end, points[chosen])
-            signal = torch.cat([model.logits(there, some) for some in pixels.split(at_once)], dim=1)
-            parts.append(_sums(signal, points[chosen], bias, biases, labels))
-    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return curves_under(runs, biases, alphas, {"predicted": kind}, partial(_from_the_end, kind=kind))
 
 
 @torch.no_grad()
 def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
-    """Predict `loss`, `wrong` and `as_largest`, (biases, points), from one forward pass."""
+    """Predict what `biased` measures from one forward pass."""
     device = device_of(ends[0])
     with plain_float32():
         gain, signal = np.ones_like(points), images.images.to(device).flatten(1)
@@ -174,19 +85,7 @@ def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias
             signal = after.relu()
         scale = torch.tensor(gain, dtype=after.dtype, device=device)[:, None, None]
         start = torch.zeros(after.shape[-1], device=device)
-        return _sums(scale * after, points, start, biases, images.labels.to(device))
-
-
-def _sums(signal: torch.Tensor, points: np.ndarray, start: torch.Tensor, biases, labels) -> dict[str, np.ndarray]:
-    """Add each bias to logits without one, (points, samples, classes); return `loss`, `wrong` and `as_largest`."""
-    found: dict[str, list] = {"loss": [], "wrong": [], "as_largest": []}
-    for bias in biases:
-        end = torch.tensor(bias.values, dtype=start.dtype, device=start.device)
-        sums = anatomy(signal + mix(start, end, points**bias.power).unsqueeze(1), labels)
-        found["loss"].append((sums["loss"] / len(labels)).cpu().numpy())
-        found["wrong"].append(sums["wrong"].sum(1).cpu().numpy())
-        found["as_largest"].append((sums["predicted"][:, np.argmax(bias.values)] / len(labels)).cpu().numpy())
-    return {name: np.stack(values) for name, values in found.items()}
+        return with_biases(scale * after, points, start, biases, images.labels.to(device))
 
 
 def power_curves(runs: Sequence[Run], powers: Iterable[float], alphas: int = 51) -> pd.DataFrame:
@@ -204,7 +103,8 @@ def power_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
 def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
     """Return measured and predicted curves of bias-free networks given a `dose` of each gap, with the gap as `path`."""
     given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
-    return {name: biased_curves(runs, given, alphas, kind) for name, kind in KINDS.items()}
+    found = {name: biased_curves(runs, given, alphas, start) for name, start in MEASURED.items()}
+    return found | {name: predicted_curves(runs, given, alphas, kind) for name, kind in PREDICTIONS.items()}
 
 
 def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -> pd.DataFrame:
@@ -235,7 +135,7 @@ def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame
 
 def mean_responses(responses: pd.DataFrame) -> pd.DataFrame:
     """Average `dose_responses` over runs: rows of `gap`, `measure` and an estimate."""
-    return estimates.intervals(responses, ["gap"], list(KINDS))
+    return estimates.intervals(responses, ["gap"], [*MEASURED, *PREDICTIONS])
 
 
 def arm_curves(arms: Mapping[str, Sequence[Run]], alphas: int = 51) -> pd.DataFrame:

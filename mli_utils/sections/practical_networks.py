@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from mli_utils.core.curves import Bias
 from mli_utils.core.estimates import at_most, bootstrap
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import span
+from mli_utils.runs.biases import dose, permuted, trained_bias
 from mli_utils.runs.measured import order_correlations
 from mli_utils.runs.trained import Run, counts, table
-from mli_utils.sections.interventions import Bias, dose, permuted, trained_bias
 
 DOSES = (0.5, 1.0, 2.0, 4.0)  # gaps, in logits, given to networks trained without biases
 

@@ -153,3 +153,14 @@ def test_a_gpu_trains_and_measures_as_the_processor_does(small_config):
         for device in ("cpu", "cuda")
     ]
     assert abs(curves[0]["loss"] - curves[1]["loss"]).max() < 1e-5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("model", [{"model": "vgg16"}, {"model": "resnet18", "normalization": "batch"}])
+def test_replayed_steps_are_the_steps(model, monkeypatch):
+    config = mli.RunConfig(**model, dataset="digits32", width=4, n_train=70, batch_size=20, epochs=4, clip=1.0)
+    replayed, again = (trained([config], device="cuda")[0].end for _ in range(2))
+    monkeypatch.setattr(training.Replayed, "warm_up", math.inf)
+    one_by_one = trained([config], device="cuda")[0].end
+    for name, value in one_by_one.items():
+        assert torch.equal(replayed[name], value) and torch.equal(again[name], value)

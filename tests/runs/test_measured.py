@@ -8,9 +8,11 @@ import pytest
 
 import mli_utils as mli
 from mli_utils.core.config import FIELDS
+from mli_utils.core.curves import curve
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import measured
 from mli_utils.runs.files import address
+from mli_utils.runs.images import of_run
 from mli_utils.runs.trained import NotInRecord
 
 
@@ -95,3 +97,22 @@ def test_what_is_measured_of_no_run_is_kept(monkeypatch):
     with pytest.raises(NotInRecord, match="squares of .*4.* is not in the record"):
         measured.keep("squares", {"numbers": [4]}, squares, "curves")
     assert made == [[1, 2], [3]]
+
+
+def test_curves_on_the_first_images_are_curves_of_a_smaller_set(small):
+    run, fewer = mli.train(mli.grid(**{**small, "n_train": [40, 15]}))
+    first = mli.interpolate(run, "linear", 5, by_class=True, images=15)
+    images = of_run(fewer.config)[0]
+    whole = curve(mli.build(run.config), run.start, run.end, 5, "linear", images)
+    assert first[first.label == 0].loss.tolist() == pytest.approx(whole["loss"].tolist())
+    per_class = images.labels.bincount(minlength=10).numpy()
+    assert first.class_error.to_numpy().reshape(5, 10) == pytest.approx(whole["wrong"] / per_class)
+    assert first.predicted_share.groupby(first.alpha).sum().tolist() == pytest.approx([1.0] * 5)
+    assert mli.interpolate(run, "linear", 5, images=40).equals(mli.interpolate(run, "linear", 5))
+
+
+@pytest.mark.parametrize("images", [0, 41, 2.5])
+def test_a_wrong_number_of_images_is_refused(small, images):
+    run = mli.train(mli.grid(**{**small, "n_train": 40}))[0]
+    with pytest.raises(mli.InputError, match=f"images={images} is not allowed .* allowed: from 1 to 40"):
+        mli.interpolate(run, "linear", 5, images=images)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 import mli_utils as mli
+from mli_utils.core.curves import Bias
 from mli_utils.figures.kinds import empty_figure
+from mli_utils.runs.biases import biased_curves
 from mli_utils.sections import interventions as section
-from mli_utils.sections.interventions import Bias
 
 OFFSET = 0.025  # from the last point at chance to where the error crosses the threshold, on the grid below
 USUAL, LATEST = "as usual", "bias rests 9 steps"
@@ -73,7 +74,7 @@ def page():
 
 
 def test_the_trained_bias_gives_the_line_itself(runs):
-    curves = section.biased_curves(runs, section.changed_biases(runs), 11)
+    curves = biased_curves(runs, section.changed_biases(runs), 11)
     line = mli.interpolate(runs, "linear", 11)
     assert set(curves.path) == {"as trained", "zeroed", "centred", "permuted", "swapped"}
     trained, centred = (curves[curves.path == name] for name in ("as trained", "centred"))
@@ -204,7 +205,7 @@ def test_doses_are_drawn_at_equal_distances(page):
     (axes,) = section.dose_figure(means).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4"]
     drawn = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
-    assert list(drawn) == list(section.KINDS)
+    assert list(drawn) == [*section.MEASURED, *section.PREDICTIONS]
     assert drawn["measured"] == pytest.approx([OFFSET, 0.5 + OFFSET])
     blank = section.dose_figure(means.assign(mean=np.nan))
     assert blank.axes[0].texts[0].get_text() == empty_figure().axes[0].texts[0].get_text()
@@ -214,14 +215,14 @@ def test_doses_are_drawn_at_equal_distances(page):
     ("wrong", "said"),
     [
         (lambda runs: section.changed_biases(runs, ["zerod"]), "'zerod' .did you mean 'zeroed'.*as trained, zeroed"),
-        (lambda runs: section.biased_curves(runs, [{"b": Bias((1.0,))}] * 3), "biases of b .* allowed: 10 values"),
-        (lambda runs: section.biased_curves(runs, [{}] * 3, kind="noise"), "known: own, zero, overlap, origin"),
+        (lambda runs: biased_curves(runs, [{"b": Bias((1.0,))}] * 3), "biases of b .* allowed: 10 values"),
+        (lambda runs: section.predicted_curves(runs, [{}] * 3, kind="noise"), "known: overlap, origin"),
         (
-            lambda runs: section.biased_curves(mli.train(runs[0].config.replace(bias="all")), [{}], kind="origin"),
+            lambda runs: section.predicted_curves(mli.train(runs[0].config.replace(bias="all")), [{}], kind="origin"),
             "allowed: fcn with bias 'none' or 'output'",
         ),
         (
-            lambda runs: section.biased_curves(
+            lambda runs: section.predicted_curves(
                 mli.train(runs[0].config.replace(normalization="layer")), [{}], kind="overlap"
             ),
             "allowed: fcn with bias 'none' or 'output'",
