@@ -40,7 +40,7 @@ export MLI_SCHEDULER := $(SCHEDULER)
 MLI := $(RUN) -m mli_utils
 ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOBS)") -p $(PARAMS)
 
-.PHONY: help env data reproduce book pdf serve lab test test-faults test-places lint bench record clean
+.PHONY: help env data reproduce book pdf serve lab test test-coverage test-faults test-places lint bench pilot record clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -80,6 +80,10 @@ pdf: $(READY)  ## the rendered book as one file, through Chromium: _build/book.p
 bench: $(DEV)  ## time it against the alternatives and the machine: build/bench.json (BENCH=train_fcn ROUNDS=3)
 	@$(RUN) -m benchmarks $(BENCH) --rounds $(ROUNDS)
 
+pilot: $(READY)  ## run the claims on seeds below 200, and keep what says how many seeds decide them
+	@$(MLI) reproduce --profile pilot
+	@$(MLI) pilot
+
 record: $(READY)  ## write what the pages were made from into results/PROFILE (SECTION= one of them)
 	@$(MLI) record --profile "$(PROFILE)" --section "$(SECTION)"
 
@@ -94,6 +98,9 @@ test: $(DEV)  ## unit tests, notebooks under smoke, strict build, scan of the si
 
 test-faults: $(DEV)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
 	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults
+
+test-coverage: $(DEV)  ## do intervals cover what they promise: simulations (10 min)
+	@$(RUN) -m pytest -m coverage
 
 test-places: $(DEV)  ## reproductions in odd places: paths, locales, users, clocks, other repositories (15 min)
 	@$(RUN) -m pytest -m places

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from mli_utils.book import jobs, record, runner, site
-from mli_utils.claims import ledger, sources
+from mli_utils.claims import design, ledger, sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.runs import settings
 
@@ -36,6 +36,9 @@ def parser() -> Parser:
         if name != "record":
             command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
             command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
+    commands.add_parser(
+        "pilot", help="keep what the pages of profile pilot found of the claims, to say what decides them"
+    )
     commands.add_parser("data", help="download and check every image set")
     commands.add_parser("lab", help="edit the notebooks in JupyterLab")
     serve = commands.add_parser("serve", help="show the rendered book at an address of this machine")
@@ -88,6 +91,14 @@ def _check_cluster() -> None:
 
 def make_record(asked: argparse.Namespace) -> None:
     print(f"the record: {record.write(jobs.plan(asked.profile or settings.profile(), asked.section))}")
+
+
+def make_pilot(asked: argparse.Namespace) -> None:
+    for job in jobs.plan(design.PROFILE):
+        if sources.about(job.name).get("profile") != design.PROFILE:
+            raise MLIError(f"no page of {job.name} under profile {design.PROFILE}; 'make pilot' makes it")
+    design.write_pilot(ledger.entries(design.PROFILE))
+    print(f"the pilot: {settings.root() / design.PILOT}")
 
 
 def make_pdf(asked: argparse.Namespace) -> None:
@@ -154,6 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         "reproduce": make_book,
         "book": make_book,
         "record": make_record,
+        "pilot": make_pilot,
         "data": make_data,
         "pdf": make_pdf,
         "lab": show_lab,

@@ -135,6 +135,7 @@ def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | No
                 "seconds": round(seconds, 1),
                 "work": round(seconds + sum(_training_times(job.profile, entries)), 1),
                 "used": entries,
+                "first_run": _first_run(job.profile, entries) or stamp["date"],
                 "files": files,
                 **stamp,
             }
@@ -242,6 +243,12 @@ def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
     for entry in entries:
         if entry.startswith("runs/") and (body := store.read(entry)):
             yield body["summary"]["seconds"]
+
+
+def _first_run(profile: str, entries: Sequence[str]) -> str | None:
+    """Return when the first of these store entries was made, in UTC."""
+    store = Store.default(profile)
+    return min((body["provenance"]["date"] for entry in entries if (body := store.read(entry))), default=None)
 
 
 def _failure(job: Job, error) -> MLIError:

@@ -7,15 +7,15 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils.claims.ledger import measured, score
+from mli_utils.claims.ledger import LEVEL, measured, score
 from mli_utils.claims.statements import FEWEST, VERDICTS, Claim, Predicate, load
-from mli_utils.claims.verdicts import OTHER_TOLERANCES
+from mli_utils.claims.verdicts import OTHER_TOLERANCES, counted
 from mli_utils.core.config import InputError
 from mli_utils.core.words import span
 from mli_utils.figures.style import PALETTE, style
 from mli_utils.runs import settings
 
-NUMBERS = ("value", "low", "high", "left_out")  # float columns of the ledger
+NUMBERS = ("value", "low", "high", "p", "needed", "left_out")  # float columns of the ledger
 EDGE = 1.5  # largest margin drawn
 LOOKS = {  # verdict: marker, colour, badge
     "holds": ("o", PALETTE[0], "success"),
@@ -28,9 +28,11 @@ LOOKS = {  # verdict: marker, colour, badge
 def ledger() -> pd.DataFrame:
     """Return every claim of the book with its measurement under the current profile.
 
-    Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `figure`, `value`, `low`, `high`,
-    `n`, `left_out`, `verdict`, `at 0.05` and `at 0.2` (verdicts at other tolerances, empty if the claim depends on
-    none), and `sentence` (predicate and measured value; empty if the claim holds).
+    Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `can_fail`, `over`, `cluster`,
+    `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it), `left_out`,
+    `verdict`, `corrected` (after Holm's correction), `bound_set` and `first_run` (times), `at 0.05` and `at 0.2`
+    (verdicts at other tolerances, empty if the claim depends on none), and `sentence` (predicate and measured value;
+    empty if the claim holds).
     """
     found, rows = measured(settings.profile()), []
     for claim in load():
@@ -38,7 +40,7 @@ def ledger() -> pd.DataFrame:
         at = row.pop("tolerances")
         row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
         rows.append({**row, "n": row["n"] or 0, "sentence": _sentence(claim, row)})
-    return pd.DataFrame(rows).drop(columns=["over", "remark"]).astype(dict.fromkeys(NUMBERS, float))
+    return pd.DataFrame(rows).drop(columns=["range", "remark"]).astype(dict.fromkeys(NUMBERS, float))
 
 
 def _sentence(claim: Claim, row: Mapping) -> str:
@@ -50,7 +52,7 @@ def _sentence(claim: Claim, row: Mapping) -> str:
         return f"{asked}; nothing was measured under profile {settings.profile()}."
     over = ""
     if claim.over != "exact":
-        over = f" over {row['n']} value{'s' * (row['n'] != 1)}"
+        over = f" over {counted(row['n'], claim.cluster)}"
         over += f", and {FEWEST} are needed" if row["n"] < FEWEST else ""
     return f"{asked}; found: {span(row, '.3g')}{over}. {claim.remark}".strip()
 
@@ -65,9 +67,18 @@ def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
 
 def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
     """Return the numbers in the text of section 12."""
+    decided = ledger.verdict.isin(["holds", "fails"])
+    tested = decided & (ledger.over != "exact")
+    short = (ledger.n < ledger.needed.fillna(math.inf)) & (ledger.verdict != "not run")
     return {
         "claims": len(ledger),
         "score": score(ledger.verdict),
+        "corrected": score(ledger.corrected),
+        "lost": int((decided & (ledger.corrected == "undecided")).sum()),
+        "tested": int(tested.sum()),
+        "wrong": LEVEL * tested.sum(),
+        "undecided_by_design": int((short & ~decided).sum()),
+        "bound_first": int((ledger.bound_set.fillna("9") < ledger.first_run.fillna("")).sum()),
         "of_the_paper": score(ledger.verdict[ledger.cite == "wang2023"]),
         "ours": score(ledger.verdict[ledger.source == "ours"]),
     }
@@ -138,8 +149,8 @@ def show_ledger(ledger: pd.DataFrame) -> None:
         lines = [
             f"**{{doc}}`{section}`**",
             "",
-            "| claim | verdict | asked | found | n | τ = 0.05, 0.2 | figure |",
-            "|---|---|---|---|---|---|---|",
+            "| claim | verdict | corrected | asked | found | n | needed | bound set | τ = 0.05, 0.2 | figure |",
+            "|---|---|---|---|---|---|---|---|---|---|",
             *map(_row, rows.to_dict("records")),
             "",
             *(f"- *{row.statement}* {row.sentence}" for row in rows.itertuples() if row.sentence),
@@ -149,14 +160,32 @@ def show_ledger(ledger: pd.DataFrame) -> None:
 
 def _row(row: dict) -> str:
     source = "ours" if row["source"] == "ours" else f"{row['source']}, {{cite:t}}`{row['cite']}`"
-    count = f"{row['n'] or '–'}" + (f" ({row['left_out']:.0f} left out)" if row["n"] and row["left_out"] > 0 else "")
+    count = counted(row["n"], row["cluster"]) if row["n"] else "–"
+    count += f" ({row['left_out']:.0f} left out)" if row["n"] and row["left_out"] > 0 else ""
     cells = (
         f"{row['statement']} ({source})",
-        f"{{bdg-{LOOKS[row['verdict']][2]}}}`{row['verdict']}`",
+        *(f"{{bdg-{LOOKS[row[name]][2]}}}`{row[name]}`" for name in ("verdict", "corrected")),
         f"{row['quantity']}: {Predicate.parse(row['predicate'])}",
         span(row, ".3g"),
         count,
+        _needed(row),
+        _when(row),
         ", ".join(filter(None, (row["at 0.05"], row["at 0.2"]))) or "–",
         f"{{numref}}`{row['figure']}`",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _needed(row: dict) -> str:
+    """Say how many clusters would decide a claim, as the pilot found its quantity."""
+    if row["over"] == "exact":
+        return "–"
+    return "over 10,000" if math.isnan(row["needed"]) else f"{row['needed']:.0f}"
+
+
+def _when(row: dict) -> str:
+    """Return the day on which a bound was set, and whether that was before the first run of its section."""
+    if not row["bound_set"]:
+        return "not committed"
+    before = "before" if row["bound_set"] < (row["first_run"] or "") else "after"
+    return row["bound_set"][:10] + (f", {before} the first run" if row["first_run"] else "")

@@ -5,16 +5,18 @@ import math
 from collections import Counter
 from collections.abc import Container, Iterable
 
-from mli_utils.claims import sources
+from mli_utils.claims import design, sources
 from mli_utils.claims.statements import load
+from mli_utils.core.estimates import holm
 from mli_utils.core.words import span
 from mli_utils.runs import settings
 from mli_utils.runs.files import write_atomically
 from mli_utils.runs.record import Record
 
 FILE = "claims.json"
-KEPT = ("value", "low", "high", "n", "verdict")  # fields of a claim in `FILE`
-NOT_RUN: dict = {**dict.fromkeys(("value", "low", "high", "n", "left_out")), "verdict": "not run", "tolerances": {}}
+FOUND = ("value", "low", "high", "n", "verdict", "p", "corrected", "needed", "bound_set", "first_run")  # kept in `FILE`
+NOT_RUN: dict = {**dict.fromkeys((*FOUND, "left_out")), "verdict": "not run", "corrected": "not run", "tolerances": {}}
+LEVEL = 0.05  # of the whole ledger, after Holm's correction
 COUNTED = {  # verdict in a score: singular, plural
     "holds": ("holds", "hold"),
     "fails": ("fails", "fail"),
@@ -26,20 +28,42 @@ COUNTED = {  # verdict in a score: singular, plural
 def measured(profile: str) -> dict[str, dict]:
     """Return {claim id: measurement with the keys of `NOT_RUN`}, as `verdicts.judge` stored it in a profile's pages.
 
-    In lab mode, sections without such a page are read from the record.
+    In lab mode, sections without such a page are read from the record, as is the design of all claims if git does not
+    know it.
     """
     pages = {}
     for section in sources.sections():
         about = sources.about(section)
         if about.get("profile") == profile:
-            pages[section] = {entry["id"]: entry for entry in about.get("claims", [])}
-    known = recorded(profile) if settings.mode() == "lab" else {}
-    found = {claim.id: pages.get(claim.section, known).get(claim.id, {}) for claim in load()}
-    return {name: {key: entry.get(key, none) for key, none in NOT_RUN.items()} for name, entry in found.items()}
+            pages[section] = {
+                entry["id"]: {"first_run": about.get("first_run"), **entry} for entry in about.get("claims", [])
+            }
+    record, dates, piloted = recorded(profile), design.bounds_set(), design.pilot()
+    known = record if settings.mode() == "lab" else {}
+    found = {}
+    for claim in load():
+        entry = pages.get(claim.section, known).get(claim.id, {})
+        found[claim.id] = {key: entry.get(key, none) for key, none in NOT_RUN.items()} | {
+            "needed": design.clusters_needed(claim, piloted.get(claim.id)),
+            "bound_set": dates.get(claim.id) if dates else record.get(claim.id, {}).get("bound_set"),
+        }
+    return corrected(found)
+
+
+def corrected(found: dict[str, dict]) -> dict[str, dict]:
+    """Set `corrected`, the verdict after Holm's correction over all claims with a p-value."""
+    judged = [name for name, entry in found.items() if entry["p"] is not None]
+    adjusted = dict(zip(judged, holm([found[name]["p"] for name in judged]), strict=True))
+    return {
+        name: {**entry, "corrected": "undecided" if adjusted.get(name, 0) > LEVEL else entry["verdict"]}
+        for name, entry in found.items()
+    }
 
 
 def entries(profile: str, sections: Container[str] | None = None) -> list[dict]:
-    """Return `id`, `statement` and `KEPT` of every claim; claims outside `sections` are read from the record.
+    """Return every claim's `id`, `statement`, `cluster`, `range` and `FOUND`.
+
+    Claims outside `sections` are read from the record. A range has nulls where it is open.
 
     Unmeasured claims have None as numbers and the verdict `not run`.
     """
@@ -47,7 +71,17 @@ def entries(profile: str, sections: Container[str] | None = None) -> list[dict]:
     if sections is not None:
         known = recorded(profile)
         found |= {claim.id: known.get(claim.id, NOT_RUN) for claim in claims if claim.section not in sections}
-    return [{"id": c.id, "statement": c.statement, **{key: found[c.id][key] for key in KEPT}} for c in claims]
+        found = corrected({name: NOT_RUN | entry for name, entry in found.items()})
+    return [
+        {
+            "id": claim.id,
+            "statement": claim.statement,
+            "cluster": claim.cluster,
+            "range": [end if math.isfinite(end) else None for end in claim.range],
+            **{key: found[claim.id][key] for key in FOUND},
+        }
+        for claim in claims
+    ]
 
 
 def write(profile: str) -> list[dict]:

@@ -9,17 +9,31 @@ from mli_utils.claims import sources
 from mli_utils.core.config import InputError, choose
 
 FILE = "book/claims.yml"
-NEEDED = ("id", "section", "source", "statement", "quantity", "predicate", "over", "figure")
+NEEDED = (
+    "id",
+    "section",
+    "source",
+    "statement",
+    "quantity",
+    "predicate",
+    "can fail",
+    "over",
+    "cluster",
+    "range",
+    "figure",
+)
 KEYS = (*NEEDED, "cite", "remark")
 SOURCES = ("abstract", "section", "neighbour", "ours")
 OVER = {  # kind of estimate: values that a section passes
-    "runs": "a list of numbers, one a run",
-    "share": "a list of true or false, one a run",
-    "bootstrap": "a dict of mean, low, high, n",
+    "mean": "a Series of numbers, whose index names the cluster of each",
+    "share": "a Series of true or false, whose index names the cluster of each",
+    "estimate": "a dict of mean, low, high, n",
     "exact": "one number",
 }
+# What n counts. Rows that share a seed (initialization and batches), a network or a draw of noise are one cluster.
+CLUSTERS = ("seed", "network", "draw", "none")
 VERDICTS = ("holds", "fails", "undecided", "not run")
-FEWEST = 3  # fewest values for a verdict
+FEWEST = 5  # fewest clusters for a verdict
 NUMBER = r"([+-]?\d+\.?\d*(?:[eE][+-]?\d+)?)"
 
 
@@ -60,6 +74,23 @@ class Predicate:
         return "undecided"
 
 
+def parse_range(words: str) -> tuple[float, float]:
+    """Parse the range of a quantity: `X to Y`, `X up`, or `any`.
+
+    Raises
+    ------
+    InputError
+        Other words, or X ≥ Y.
+    """
+    if words == "any":
+        return -math.inf, math.inf
+    if found := re.fullmatch(f"{NUMBER} up", words):
+        return float(found[1]), math.inf
+    if (found := re.fullmatch(f"{NUMBER} to {NUMBER}", words)) and (low := float(found[1])) < (high := float(found[2])):
+        return low, high
+    raise InputError(f"range={words!r} is not allowed; allowed: X to Y with X < Y, X up, any")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement and its test, from `book/claims.yml`; missing optional keys are empty."""
@@ -70,7 +101,10 @@ class Claim:
     statement: str
     quantity: str  # the judged number, its unit and its runs
     predicate: Predicate
+    can_fail: str  # what would make it fail
     over: str  # key of OVER
+    cluster: str  # one of CLUSTERS
+    range: tuple[float, float]  # of the quantity
     figure: str  # shown by the section
     cite: str = ""  # a key of references.bib
     remark: str = ""  # shown unless the verdict is `holds`
@@ -117,12 +151,17 @@ def _claim(entry: dict, number: int, sections: list[str], works: list[str]) -> C
         ("source", SOURCES),
         ("cite", works),
         ("over", OVER),
+        ("cluster", CLUSTERS),
         ("figure", sources.figures(entry["section"])),
     ):
         if key in entry:
             choose(f"{key} of {where}:", entry[key], known)
+    if (entry["over"] == "exact") != (entry["cluster"] == "none"):
+        raise InputError(
+            f"{where}: cluster={entry['cluster']!r} is not allowed; allowed: none if over is exact, else a cluster"
+        )
     try:
-        predicate = Predicate.parse(entry["predicate"])
+        parsed = {"predicate": Predicate.parse(entry["predicate"]), "range": parse_range(entry["range"])}
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return Claim(**{**entry, "predicate": predicate})
+    return Claim(**{key.replace(" ", "_"): parsed.get(key, value) for key, value in entry.items()})

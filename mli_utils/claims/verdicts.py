@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-import numpy as np
 import pandas as pd
+from scipy import stats
 
-from mli_utils.claims.statements import FEWEST, FILE, OVER, Claim, load
+from mli_utils.claims.statements import CLUSTERS, FEWEST, FILE, OVER, Claim, Predicate, load
 from mli_utils.core.config import InputError
-from mli_utils.core.estimates import ESTIMATE, mean_and_interval, share
+from mli_utils.core.estimates import ESTIMATE, TAILS, clustered_mean, clustered_share
 from mli_utils.core.words import span
 from mli_utils.figures.show import glue
 from mli_utils.figures.tables import show_table
@@ -16,6 +16,7 @@ from mli_utils.runs import settings
 
 TOLERANCE = 0.1  # of plateaus, for the verdict
 OTHER_TOLERANCES = (0.05, 0.2)  # verdicts shown for comparison
+NEAR = 1e-9  # rounding of a quantity at the edge of its range
 
 
 def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = ()) -> None:
@@ -27,9 +28,10 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
     ----------
     measured : mapping or callable
         {claim id: values} for exactly the section's claims in `book/claims.yml`. The values depend on the claim's
-        `over`: `runs`, one number per run, NaN if missing; `share`, true or false per run; `bootstrap`, a dict of
-        `mean`, `low`, `high`, `n`; `exact`, one number. Or a function `measured(*given, tolerance=τ)` that returns
-        such a mapping: verdicts use τ = 0.1; those at 0.05 and 0.2 are shown for comparison.
+        `over`: `mean` and `share`, a Series of numbers (NaN if missing) or of true and false, with the claim's cluster
+        among the levels of its index; `estimate`, a dict of `mean`, `low`, `high`, `n`; `exact`, one number. Or a
+        function `measured(*given, tolerance=τ)` that returns such a mapping: verdicts use τ = 0.1; those at 0.05 and
+        0.2 are shown for comparison.
     *given : object
         Positional arguments of the function.
     runs : iterable of Run
@@ -38,7 +40,8 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
     Raises
     ------
     InputError
-        Claims are unknown or missing, or values have the wrong kind; the message names them.
+        Claims are unknown or missing, values have the wrong kind, leave the quantity's range, or share a cluster that
+        the claim does not name; the message names them.
     """
     if callable(measured):
         found, *beside = (_judged(measured(*given, tolerance=one)) for one in (TOLERANCE, *OTHER_TOLERANCES))
@@ -56,7 +59,7 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
                 "verdict": of_claim["verdict"],
                 "asked": str(claim.predicate),
                 "value": span(of_claim, ".3g").replace(" to ", "\u00a0to\u00a0"),  # keeps an interval on one line
-                "n": of_claim["n"],
+                "n": counted(of_claim["n"], claim.cluster),
                 **({f"at τ = {', '.join(tolerances)}": ", ".join(verdicts)} if verdicts else {}),
             }
         )
@@ -64,8 +67,13 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
     glue({claim.id: of_claim["verdict"] for claim, of_claim in found.items()})
 
 
+def counted(n: int, cluster: str) -> str:
+    """Return a number of clusters in words: `20 seeds`; a dash where nothing is drawn at random."""
+    return "–" if cluster == "none" else f"{n}\u00a0{cluster}{'s' * (n != 1)}"
+
+
 def _judged(given: Mapping) -> dict[Claim, dict]:
-    """Return `value`, `low`, `high`, `n` and `verdict` of each of the section's claims; None if not finite."""
+    """Return `value`, `low`, `high`, `n`, `p` and `verdict` of each of the section's claims; None if not finite."""
     known = load()
     section = settings.section() or next((claim.section for claim in known if claim.id in given), "")
     listed = {claim.id: claim for claim in known if claim.section == section}
@@ -79,30 +87,73 @@ def _judged(given: Mapping) -> dict[Claim, dict]:
 
 def _found(claim: Claim, values) -> dict:
     try:
-        estimate = _estimate(claim.over, values)
-    except (TypeError, ValueError):
+        estimate = _estimate(claim, values)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError):
         raise InputError(f"judge: {claim.id} is over {claim.over}; allowed: {OVER[claim.over]}") from None
     value, low, high = (float(estimate[name]) for name in ("mean", "low", "high"))
-    ends, fewest = ((value, value), 1) if claim.over == "exact" else ((low, high), FEWEST)
-    decided = estimate["n"] >= fewest and all(map(math.isfinite, ends))
     numbers = {"value": value, "low": low, "high": high}
+    for name, number in numbers.items():
+        if number < claim.range[0] - NEAR or number > claim.range[1] + NEAR:
+            raise InputError(
+                f"judge: {claim.id}: {name}={number:g} is outside the range of its quantity, {claim.range}"
+            )
+    exact = claim.over == "exact"
+    ends = (value, value) if exact else (low, high)
+    decided = (exact or estimate["n"] >= FEWEST) and all(map(math.isfinite, ends))
     return {
         **{name: number if math.isfinite(number) else None for name, number in numbers.items()},
         "n": int(estimate["n"]),
+        "p": p_value(estimate, claim.predicate) if decided and not exact else None,
         "verdict": claim.predicate.judge(*ends) if decided else "undecided",
     }
 
 
-def _estimate(over: str, values) -> Mapping:
+def _estimate(claim: Claim, values) -> Mapping:
     """Return `mean`, `low`, `high`, `n` of a claim's values; TypeError or ValueError if they do not fit `over`."""
-    if over == "bootstrap":
+    if claim.over == "estimate":
         if set(values) != set(ESTIMATE):
             raise ValueError
         return values
-    numbers = np.asarray([values] if over == "exact" else list(values), float)
-    finite = np.isfinite(numbers)
-    if numbers.ndim != 1 or (over == "share" and not np.isin(numbers[finite], (0, 1)).all()):
-        raise ValueError
-    if over == "exact":
-        return {"mean": numbers[0], "low": math.nan, "high": math.nan, "n": finite.sum()}
-    return share(numbers) if over == "share" else mean_and_interval(numbers)
+    if claim.over == "exact":
+        return {"mean": float(values), "low": math.nan, "high": math.nan, "n": int(math.isfinite(values))}
+    numbers = values.astype(float)
+    if (
+        claim.cluster == "network"
+        and "network" not in numbers.index.names
+        and numbers.index.unique("seed").size == numbers.size
+    ):
+        numbers = numbers.rename_axis(["network" if name == "seed" else name for name in numbers.index.names])
+    _check_clusters(claim, numbers.dropna().index)
+    if claim.over == "share":
+        if not numbers.dropna().isin((0, 1)).all():
+            raise ValueError
+        return clustered_share(numbers, claim.cluster)
+    return clustered_mean(numbers, claim.cluster, claim.range)
+
+
+def _check_clusters(claim: Claim, index: pd.Index) -> None:
+    """Raise InputError unless the index names the claim's clusters, and no two of them share another cluster."""
+    known = [name for name in index.names if name in CLUSTERS]
+    if claim.cluster not in known:
+        raise InputError(f"judge: {claim.id} counts {claim.cluster}s; the index of its values has {index.names}")
+    levels = index.to_frame(index=False)[known].drop_duplicates()
+    for other in known:
+        if levels.groupby(other)[claim.cluster].nunique().gt(1).any():
+            raise InputError(
+                f"judge: {claim.id} counts {claim.cluster}s, but some of them share a {other}; count {other}s"
+            )
+
+
+def p_value(estimate: Mapping, predicate: Predicate) -> float:
+    """Return the probability of so clear an answer if the truth lay on the predicate's bound (two-sided).
+
+    From the distance of the estimate from the bound in units of its interval's half on that side, by Student's t at
+    n − 1 degrees of freedom; of two bounds the larger probability where the estimate lies between, and the nearer one's
+    where it does not.
+    """
+    value, low, high, n = (estimate[name] for name in ESTIMATE)
+    sides = [(bound, value - low if bound < value else high - value) for bound in (predicate.low, predicate.high)]
+    ratios = [abs(value - bound) / half if half > 0 else math.inf for bound, half in sides if math.isfinite(bound)]
+    return float(2 * stats.t.sf(min(ratios) * stats.t.ppf(TAILS[1], n - 1), n - 1))

@@ -235,6 +235,11 @@ def grid(**fields) -> list[RunConfig]:
     return [make_config(**dict(zip(fields, values, strict=True))) for values in itertools.product(*lists)]
 
 
+def independent(configs: Iterable[RunConfig], first_seed: int = 0) -> list[RunConfig]:
+    """Give every configuration a seed of its own, from `first_seed` up, so that no two runs share anything random."""
+    return [config.replace(seed=first_seed + i) for i, config in enumerate(configs)]
+
+
 def _is_list(value) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str)
 

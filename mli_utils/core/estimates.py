@@ -14,7 +14,9 @@ from scipy import stats
 LEVEL = 0.95  # confidence level of every interval
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at the ends of an interval
 ESTIMATE = ("mean", "low", "high", "n")
-RESAMPLES = {"mean": 4999, "correlation": 1000, "determination": 2000}  # per bootstrap, always with the same seed
+RESAMPLES = {"correlation": 1000, "determination": 2000}  # per bootstrap, always with the same seed
+FEWEST_RESAMPLED = 8  # clusters; intervals from resampling fewer cover too little
+CLUSTER = "its cluster"
 
 
 def mean_and_interval(values: Iterable[float]) -> dict:
@@ -36,6 +38,71 @@ def mean_and_interval(values: Iterable[float]) -> dict:
         return _estimate(mean, n=n)
     half = stats.t.ppf(TAILS[1], n - 1) * values.std(ddof=1) / math.sqrt(n)
     return _estimate(mean, mean - half, mean + half, n=n)
+
+
+def clustered_mean(values: pd.Series, cluster: str, bounds: tuple[float, float] = (-math.inf, math.inf)) -> dict:
+    """Estimate a mean over independent clusters with Student's t interval, cut to the range of the quantity.
+
+    Rows of one cluster are averaged first, so that a network or a seed counts once. Cutting an interval to values that
+    the mean can have does not change its coverage; in simulations bootstrap intervals cover less at these numbers of
+    clusters (`tests/core/test_coverage.py`).
+
+    Parameters
+    ----------
+    values : pandas.Series
+        Numbers, or true and false; NaN is left out.
+    cluster : str
+        Level of the index that names the cluster of each row.
+    bounds : tuple of float
+        Smallest and largest possible value.
+
+    Returns
+    -------
+    dict
+        `mean`, `low`, `high` (95 %) and `n` (number of clusters).
+    """
+    found = mean_and_interval(values.astype(float).groupby(level=cluster).mean())
+    low, high = np.clip([found["low"], found["high"]], *bounds)
+    return {**found, "low": float(low), "high": float(high)}
+
+
+def clustered_share(told: pd.Series, cluster: str) -> dict:
+    """Estimate a share over independent clusters: Wilson's interval if each cluster is all true or all false.
+
+    Otherwise `clustered_mean` of the clusters' shares.
+    """
+    shares_ = told.astype(float).groupby(level=cluster).mean()
+    return share(shares_) if shares_.dropna().isin((0, 1)).all() else clustered_mean(told, cluster, (0, 1))
+
+
+def needed(mean: float, spread: float, bounds: Iterable[float], most: int = 10_000) -> int | None:
+    """Return how many clusters put the 95 % interval of a mean to one side of each bound in four of five experiments.
+
+    Parameters
+    ----------
+    mean, spread : expected mean, and standard deviation over clusters
+    bounds : the predicate's finite bounds
+    most : largest number tried; None if more are needed
+
+    Notes
+    -----
+    The smallest n ≥ 2 with (t(0.975) + t(0.8)) · spread / √n at most the distance to the nearest bound, t at n − 1
+    degrees of freedom.
+    """
+    distance = min(abs(mean - bound) for bound in bounds)
+    n = np.arange(2, most + 1)
+    enough = (stats.t.ppf(TAILS[1], n - 1) + stats.t.ppf(0.8, n - 1)) * spread / np.sqrt(n) <= distance
+    return int(n[enough.argmax()]) if distance > 0 and enough.any() else None
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Adjust p-values for their number (Holm 1979), so that all wrong rejections together have probability 5 %."""
+    values = np.asarray(p, float)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
 
 
 def interval(values: Iterable[float]) -> tuple[float, float, float]:
@@ -112,25 +179,10 @@ def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFr
     return _by_group(share, frame, by, measures)
 
 
-def bootstrap(values: Iterable[float]) -> dict:
-    """Estimate a mean with its bias-corrected and accelerated bootstrap interval (Efron 1987).
-
-    NaN and infinities are left out; fewer than three values give no interval.
-    """
-    values = _finite(values)
-    mean, n = _mean(values), len(values)
-    if n < 3:
-        return _estimate(mean, n=n)
-    if (values == values[0]).all():  # nothing to resample
-        return _estimate(mean, mean, mean, n=n)
-    found = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES["mean"], confidence_level=LEVEL, rng=0
-    ).confidence_interval
-    return _estimate(mean, found.low, found.high, n=n)
-
-
-def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = ()) -> dict:
-    """Estimate Spearman's rank correlation, plain or partial, with a percentile bootstrap interval over networks.
+def rank_correlation(
+    frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = (), cluster: str | None = None
+) -> dict:
+    """Estimate Spearman's rank correlation, plain or partial, with a percentile bootstrap interval over clusters.
 
     The partial correlation is between the residuals of both ranks after an additive fit of the categories in `given`.
 
@@ -142,24 +194,32 @@ def rank_correlation(frame: pd.DataFrame, x: str, y: str, given: Sequence[str] =
         Columns to correlate.
     given : sequence of str
         Categorical columns to control for.
+    cluster : str or None
+        Column or index level that names clusters, which are resampled whole; None: every row is one.
 
     Returns
     -------
     dict
-        `mean`, `low`, `high` (95 %) and `n` (number of networks); NaN where undefined.
+        `mean`, `low`, `high` (95 %) and `n` (number of clusters); NaN where undefined or with under eight clusters.
     """
-    kept = frame[[x, y, *given]].dropna()
-    n = len(kept)
-    if n < 3 + sum(kept[name].nunique() for name in given):
+    whose = np.arange(len(frame)) if cluster is None else frame.reset_index()[cluster].to_numpy()
+    kept = frame[[x, y, *given]].assign(**{CLUSTER: whose}).dropna()
+    members = list(kept.reset_index(drop=True).groupby(CLUSTER).indices.values())
+    n = len(members)
+    if n < FEWEST_RESAMPLED or len(kept) < 3 + sum(kept[name].nunique() for name in given):
         return _estimate(n=n)
     values = kept[[x, y]].to_numpy(float)
-    held = np.ones((n, 1))
+    held = np.ones((len(kept), 1))
     if given:
         dummies = pd.get_dummies(kept[list(given)].astype(str), drop_first=True).to_numpy(float)
         held = np.hstack([held, dummies])
-    chosen = np.vstack([np.arange(n), _resamples(n, "correlation")])
-    found = _partial(values[chosen], held[chosen])
-    whole, resampled = found[0], found[1:][np.isfinite(found[1:])]
+    if len({len(rows) for rows in members}) == 1:  # all resamples have one size
+        chosen = np.array(members)[_resamples(n, "correlation")].reshape(RESAMPLES["correlation"], -1)
+        found = _partial(values[chosen], held[chosen])
+    else:
+        picked = (np.concatenate([members[i] for i in some]) for some in _resamples(n, "correlation"))
+        found = np.concatenate([_partial(values[None, rows], held[None, rows]) for rows in picked])
+    (whole,), resampled = _partial(values[None], held[None]), found[np.isfinite(found)]
     if not np.isfinite(whole) or not len(resampled):
         return _estimate(n=n)
     return _estimate(whole, *np.quantile(resampled, TAILS), n=n)
@@ -190,13 +250,13 @@ def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> di
     """Estimate R² over all cells of two frames (one row per seed, one column per dose) with a bootstrap interval.
 
     The percentile bootstrap resamples whole seeds, because the doses of a seed are dependent. `n` counts seeds; fewer
-    than three give no interval.
+    than eight give no interval.
     """
     pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
     pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
     n = pairs.shape[1]
     whole = determination(*pairs) if n else math.nan
-    if n < 3:
+    if n < FEWEST_RESAMPLED:
         return _estimate(whole, n=n)
     found = [determination(*pairs[:, some]) for some in _resamples(n, "determination")]
     return _estimate(whole, *np.nanquantile(found, TAILS), n=n)

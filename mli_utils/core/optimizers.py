@@ -3,7 +3,8 @@
 A gradient takes stacked `params`, one batch per network, buffers `into` shaped like the parameters, and a factor
 `keep`. It sets `into` to keep · into + ∂loss/∂params, where loss is each network's mean cross-entropy. SGD passes its
 velocity as `into` and its momentum as `keep`, which saves a buffer for weight gradients; so an optimizer calls
-`gradient(into, keep)` itself. Learning rate and weight decay may differ between networks.
+`gradient(into, keep)` itself. Learning rate and weight decay may differ between networks. A gradient's `errors`
+(stack, samples, classes) are ∂loss/∂logits of its last batch.
 """
 
 import math
@@ -21,7 +22,7 @@ threshold_backward = torch.ops.aten.threshold_backward  # ReLU gradient: zero wh
 Gradient = Callable[[Params, torch.Tensor, torch.Tensor, Sequence[torch.Tensor], float], None]
 
 
-def gradient_of(model: Network, smoothing: float = 0.0) -> Gradient:
+def gradient_of(model: Network, smoothing: float = 0.0) -> "ByHand | Autograd":
     """Return the gradient of a network's loss: manual backpropagation for a `dense` network, else autograd.
 
     `smoothing` is the label smoothing, as in `cross_entropy`.
@@ -46,6 +47,7 @@ class Autograd:
 
     def __init__(self, model: Network, smoothing: float = 0.0):
         self.model, self.smoothing = model, smoothing
+        self.errors = torch.empty(0)
 
     def __call__(self, params, images, labels, into, keep):
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
@@ -56,7 +58,8 @@ class Autograd:
         loss = cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=self.smoothing
         ) / len(labels.T)
-        for kept, gradient in zip(into, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+        *gradients, self.errors = torch.autograd.grad(loss, [*leaves.values(), logits])
+        for kept, gradient in zip(into, gradients, strict=True):
             kept.mul_(keep).add_(gradient) if keep else kept.copy_(gradient)
 
 
@@ -68,6 +71,7 @@ class ByHand:
 
     def __init__(self, smoothing: float = 0.0):
         self.scratch, self.smoothing = Scratch(), smoothing
+        self.errors = torch.empty(0)
 
     @torch.no_grad()
     def __call__(self, params, images, labels, into, keep):
@@ -78,7 +82,7 @@ class ByHand:
             out = self.scratch(i, weight, *signals[i].shape[:2], weight.shape[1])
             affine(signals[i], weight, bias, out)
             signals.append(out.relu_() if i < len(layers) - 1 else out)
-        errors = _logit_errors(signals.pop(), labels, self.smoothing)
+        self.errors = errors = _logit_errors(signals.pop(), labels, self.smoothing)
         for i in reversed(range(len(layers))):
             weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
             if i < len(layers) - 1:
@@ -121,13 +125,14 @@ class Momentum:
         self.steps = 0
         self.velocity = _zeros(params)
         self.gradients = _zeros(params) if self.longest else []
+        self.scale: torch.Tensor | None = None  # (stack,), factors of the last clipping
 
     def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
         """Update `params` in place with `of_lr` times each network's learning rate."""
         self.steps += 1
         if self.longest:
             gradient(self.gradients, 0.0)
-            clip(self.gradients, self.longest)
+            self.scale = clip(self.gradients, self.longest)
             for velocity, clipped in zip(self.velocity, self.gradients, strict=True):
                 velocity.mul_(self.momentum).add_(clipped)
         else:
@@ -238,12 +243,16 @@ SCHEDULES = {
 }
 
 
-def clip(gradients: Sequence[torch.Tensor], longest: float) -> None:
-    """Scale each network's whole gradient down to norm `longest` where it exceeds it, as `clip_grad_norm_`."""
+def clip(gradients: Sequence[torch.Tensor], longest: float) -> torch.Tensor:
+    """Scale each network's whole gradient down to norm `longest` where it exceeds it, as `clip_grad_norm_`.
+
+    Returns the factors (stack,).
+    """
     norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     scale = (longest / (norms + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(_along(scale, gradient))
+    return scale
 
 
 def _settings(params: Params, configs: Sequence[RunConfig], *names: str) -> list[torch.Tensor]:

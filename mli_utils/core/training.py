@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mli_utils.core.config import FIELDS, MODELS, RunConfig
+from mli_utils.core.config import FIELDS, MODELS, InputError, RunConfig
 from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import evaluate, plain_float32, statistics_of
 from mli_utils.core.initialization import build, initialize, stream
@@ -68,6 +68,36 @@ Save = Callable[[Sequence[RunConfig], Callable[[], Iterator[State]]], None]  # r
 def shape(config: RunConfig) -> tuple:
     """Return the values that runs trained together share: `SHAPE`, or all fields if the model is not stacked."""
     return tuple(getattr(config, name) for name in (SHAPE if MODELS[config.model].stacked else FIELDS))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that runs have just taken, for `Watch`.
+
+    number : steps taken before it
+    configs : the runs, in the order of the stack
+    labels : (stack, samples)
+    errors : (stack, samples, classes), ∂loss/∂logits before the update: (p − y)/samples, y smoothed where labels are
+    scale : (stack,), factors by which clipping shortened the gradients; None without clipping
+    of_lr : factor of the learning rate
+    """
+
+    number: int
+    configs: Sequence[RunConfig]
+    labels: torch.Tensor
+    errors: torch.Tensor
+    scale: torch.Tensor | None
+    of_lr: float
+
+
+class Watch:
+    """Observer of training, which changes nothing; a subclass replaces the methods that it needs."""
+
+    def log(self, step: int, configs: Sequence[RunConfig], logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """See the logits (stack, samples, classes) of the first training images at a logged step, the last included."""
+
+    def step(self, taken: Step) -> None:
+        """See a step."""
 
 
 @dataclass
@@ -134,6 +164,8 @@ def train_group(
     progress: Callable[[int], None] = lambda epochs: None,
     states: Sequence[State] = (),
     save: Save | None = None,
+    watch: Watch | None = None,
+    model: Network | None = None,
 ) -> Iterator[Trained]:
     """Train runs of one shape together, and yield each as soon as it ends.
 
@@ -148,16 +180,19 @@ def train_group(
     progress : called with numbers of epochs done or no longer needed
     states : checkpoints to resume from, all at one step, bit for bit; empty: start at initialization
     save : called after every epoch with the unfinished runs and a function that yields their states
+    watch : sees every step; not with `states`
+    model : network to train, for example of fewer classes; None: the configs' own
     """
+    assert not (watch and states), "a run is watched from its first step"
     assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
     with plain_float32():
-        yield from _train_group(list(configs), training_set, test_set, device, progress, states, save)
+        yield from _train_group(list(configs), training_set, test_set, device, progress, states, save, watch, model)
 
 
-def _train_group(configs, training_set, test_set, device, progress, states, save) -> Iterator[Trained]:
+def _train_group(configs, training_set, test_set, device, progress, states, save, watch, model) -> Iterator[Trained]:
     began, everyone, first = time.perf_counter(), len(configs), configs[0]
     images, labels = training_set.images.to(device), training_set.labels.to(device)
-    model = build(first).to(device)
+    model = (model or build(first)).to(device)
     gradient = gradient_of(model, first.label_smoothing)
     runs = _Stack.begin(model, configs, device)
     if states:
@@ -172,7 +207,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
     next_log = next(due)
     orders = torch.empty(0)
     replayed = None
-    if device == "cuda" and not model.stacked and isinstance(runs.optimizer, Momentum):
+    if device == "cuda" and not model.stacked and isinstance(runs.optimizer, Momentum) and not watch:
         replayed = Replayed(runs.optimizer, runs.params, gradient, images, labels)
     for step in range(done, last + 1):
         if step > done and step % batches == 0:
@@ -182,6 +217,9 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
             measured = evaluate(model, runs.params, seen, answers)
             for history, row in zip(runs.histories, history_rows(step, measured, answers), strict=True):
                 history.append(row)
+            if watch:
+                with torch.no_grad():
+                    watch.log(step, runs.configs, model.logits(runs.params, seen), answers)
             losses = measured["loss"].tolist()
             over = [
                 step == last or not math.isfinite(loss) or loss <= config.stop_loss
@@ -213,6 +251,9 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
             replayed(batch, of_lr)
         else:
             runs.optimizer.step(runs.params, partial(now, runs.params, images[batch], labels[batch]), of_lr)
+        if watch:
+            scale = getattr(runs.optimizer, "scale", None)
+            watch.step(Step(step, runs.configs, labels[batch], gradient.errors, scale, of_lr))
 
 
 def log_steps() -> Iterator[int]:
@@ -260,3 +301,93 @@ def summarize(model: Network, start: Params, end: Params, training_set: ImageSet
         "output_bias": None if bias is None else bias.tolist(),
         "class_counts": training_set.labels.bincount(minlength=len(training_set.classes)).tolist(),
     }
+
+
+class Budget(Watch):
+    """Splits the output biases of runs under SGD into the pull of their own class and the intrusions of others.
+
+    A step moves the bias of class j by −Σᵢ (pᵢⱼ − yᵢⱼ)/n. Images of class j pull it up, by 1 − pᵢⱼ each; images of
+    other classes push it down by pᵢⱼ, the probability with which they intrude on j. Momentum, weight decay, clipping
+    and schedule are linear in these sums, so both parts pass through the same optimizer, and from b(0) = 0
+
+        b = pull − intrusions    exactly, at every step (section 07).
+
+    `logged` has by config a list of rows, one per logged step: `step`, and by class `pull`, `intrusions`, `auc`
+    (`separation`) and `probability`, the mean probability of the class on its own images; the last two on the first
+    training images.
+
+    Raises
+    ------
+    InputError
+        The runs have no output bias, or another optimizer, whose steps are not linear in the gradient.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig]):
+        for config in configs:
+            if config.bias == "none" or config.optimizer != "sgd":
+                raise InputError(f"{config} has no budget of its output bias; allowed: bias 'output' or 'all', sgd")
+        self.configs = list(configs)
+        self.logged: dict[RunConfig, list[dict]] = {config: [] for config in configs}
+        self.parts: Params = {}
+
+    def log(self, step, configs, logits, labels):
+        if not self.parts:
+            zeros = logits.new_zeros(len(configs), logits.shape[-1], dtype=torch.float64)
+            self.parts = {"own": zeros, "others": zeros.clone()}
+            self.optimizer = Momentum(self.parts, configs)
+            self.optimizer.longest = 0.0  # the whole gradient is clipped, not these sums
+        self._keep(configs)
+        own = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+        by_class = {
+            "pull": self.parts["own"],
+            "intrusions": -self.parts["others"],
+            "auc": separation(logits, labels),
+            "probability": (logits.mT.contiguous().softmax(1) * own.mT).sum(-1) / own.sum(0),
+        }
+        values = {name: value.cpu().numpy() for name, value in by_class.items()}
+        for i, config in enumerate(configs):
+            self.logged[config].append({"step": step, **{name: value[i].copy() for name, value in values.items()}})
+
+    def step(self, taken):
+        self._keep(taken.configs)
+        errors = taken.errors.double()
+        resting = errors.new_tensor([taken.number < config.freeze_bias for config in taken.configs]).view(-1, 1, 1)
+        errors *= (1 - resting) * (1 if taken.scale is None else taken.scale.view(-1, 1, 1))
+        of_label = errors.gather(2, taken.labels.unsqueeze(2)).squeeze(2)
+        own = torch.zeros_like(self.parts["own"]).scatter_add_(1, taken.labels, of_label)
+
+        def gradient(into, keep):
+            for buffer, sums in zip(into, (own, errors.sum(1) - own), strict=True):
+                buffer.mul_(keep).add_(sums)
+
+        self.optimizer.step(self.parts, gradient, taken.of_lr)
+
+    def _keep(self, configs: Sequence[RunConfig]) -> None:
+        """Drop the runs that have ended."""
+        if len(configs) < len(self.configs):
+            going_on = [self.configs.index(config) for config in configs]
+            self.configs = list(configs)
+            self.parts = {name: value[going_on] for name, value in self.parts.items()}
+            self.optimizer.keep(going_on)
+
+
+def separation(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Compute how well each class's logit tells its images from the rest, which no output bias changes.
+
+    Parameters
+    ----------
+    logits : (stack, samples, classes)
+    labels : (samples,)
+
+    Returns
+    -------
+    (stack, classes) float64, the area under the ROC curve: the probability that an image of the class has a larger
+    logit of the class than an image of another, where ties count half; NaN for a class without images
+    """
+    values, areas = logits.mT.contiguous(), []
+    for label, in_order in enumerate(values.sort(-1).values.unbind(1)):
+        own = values[:, label, labels == label].contiguous()
+        below, upto = (torch.searchsorted(in_order.contiguous(), own, right=right) for right in (False, True))
+        ranks, members = (below + upto + 1).double() / 2, own.shape[1]
+        areas.append((ranks.sum(-1) - members * (members + 1) / 2) / (members * (len(labels) - members)))
+    return torch.stack(areas, -1)

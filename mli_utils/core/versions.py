@@ -12,7 +12,9 @@ VERSIONS: dict = {
     "starts": 1,  # starting points `other` and `noise`
     "weights_and_biases": 1,  # squares and predictions, given the endpoints
     "bias_gap": 1,  # flows and surveys, given the parameters
+    "hardness": 1,  # races of learning rates and linearised networks, given the configs
     "bias_ablation": 1,  # predictions for images, given the endpoints
     "interventions": 1,  # curves, given the endpoints and biases
+    "budgets": 1,  # pull, intrusions and clocks, given the config and the design of the images
     "neighbours": 1,  # lengths and single-layer curves, given the endpoints
 }

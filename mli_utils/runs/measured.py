@@ -265,14 +265,20 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
     return together(parts, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
 
 
-def order_correlations(classes: pd.DataFrame) -> pd.Series:
+def order_correlations(classes: pd.DataFrame, clock: str = "learned_at", bias: str = "output_bias") -> pd.Series:
     """Compute each run's Kendall's τ-b between the steps at which classes are learned and their output biases.
 
     Classes never learned are left out; NaN if fewer than two distinct steps remain.
+
+    Parameters
+    ----------
+    classes : one row per run and class, as `class_order` or `budgets.learned` return them
+    clock : column of the steps
+    bias : column of the biases, or of a part of them
     """
 
     taus = {
-        run: kendalltau(of_run.learned_at, of_run.output_bias, nan_policy="omit").statistic
+        run: kendalltau(of_run[clock], of_run[bias], nan_policy="omit").statistic
         for run, of_run in classes.groupby("run")
     }
     return pd.Series(taus, name="tau", dtype=float).rename_axis("run")

@@ -31,24 +31,49 @@ def code(*also: str) -> str:
     ----------
     also : further files that the number depends on, relative to the project's folder
     """
-    home = settings.PACKAGE
+    try:
+        commit = _git(settings.PACKAGE, "rev-parse", "--short=10", "HEAD")
+        files = ["mli_utils", *(name for name in also if settings.root() == settings.PACKAGE)]
+        changed = _git(settings.PACKAGE, "status", "--porcelain", "--untracked-files=normal", "--", *files)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return f"{mli_utils.__version__} (no commit)"
+    return commit + ("+" if changed else "")
+
+
+def _git(home: Path, *arguments: str) -> str:
+    """Run git in a folder that is the top level of its repository, and return what it prints.
+
+    Raises
+    ------
+    OSError, subprocess.CalledProcessError
+        Git is missing or fails, or the folder is no repository of its own.
+    """
     # Git may refuse another user's folder, whose configuration could run programs; this package runs already.
     trusted = ["-c", f"safe.directory={home}", "-c", "core.fsmonitor=false"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
-    def git(*arguments: str) -> str:
-        command = ["git", *trusted, "-C", str(home), *arguments]
+    def run(*given: str) -> str:
+        command = ["git", *trusted, "-C", str(home), *given]
         return subprocess.run(command, env=own, capture_output=True, check=True).stdout.decode().strip()
 
+    if Path(run("rev-parse", "--show-toplevel")).resolve() != home:
+        raise FileNotFoundError(f"{home} is no repository of its own")
+    return run(*arguments)
+
+
+def history(file: str) -> list[tuple[str, str]]:
+    """Return commit and time (UTC) of every change of a file of the book, newest first; empty without a history."""
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != home:
-            raise FileNotFoundError(f"{home} is no repository of its own")
-        commit = git("rev-parse", "--short=10", "HEAD")
-        files = ["mli_utils", *(name for name in also if settings.root() == home)]
-        changed = git("status", "--porcelain", "--untracked-files=normal", "--", *files)
+        lines = _git(settings.root(), "log", "--format=%H %ct", "--", file).splitlines()
     except (OSError, ValueError, subprocess.CalledProcessError):
-        return f"{mli_utils.__version__} (no commit)"
-    return commit + ("+" if changed else "")
+        return []
+    pairs = (line.split() for line in lines)
+    return [(commit, datetime.fromtimestamp(int(time), UTC).isoformat(timespec="seconds")) for commit, time in pairs]
+
+
+def file_at(commit: str, file: str) -> str:
+    """Return the text of a file of the book at a commit; OSError or CalledProcessError where there is none."""
+    return _git(settings.root(), "show", f"{commit}:{file}")
 
 
 @functools.cache

@@ -311,7 +311,7 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
     return {
         "homogeneous-path-shortens-the-error-plateau": linear - 2 * error["output", "homogeneous"],
         "biases-make-the-error-plateau": linear - 2 * error["none", "linear"],
-        "biased-networks-have-a-loss-plateau": loss["output", "linear"],
+        "biases-make-the-loss-plateau": loss["output", "linear"] - loss["none", "linear"],
         "loss-plateau-needs-no-bias": loss["none", "linear"] / loss["output", "linear"],
     }
 

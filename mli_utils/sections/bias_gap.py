@@ -1,5 +1,6 @@
 """Solutions of the r-homogeneous model: many settings, and weights and biases over time (section 04)."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -32,7 +33,9 @@ def _through_time(points: int, digits: int, **model) -> pd.DataFrame:
     return frame.assign(**numbers)
 
 
-def survey(powers: list[int], deltas: list[float], classes: list[int], seeds: int, points: int = 201) -> pd.DataFrame:
+def survey(
+    powers: list[int], deltas: list[float], classes: list[int], seeds: Sequence[int], points: int = 201
+) -> pd.DataFrame:
     """Solve the model for every combination of settings, or read it from the store; one row each.
 
     Returns
@@ -42,13 +45,13 @@ def survey(powers: list[int], deltas: list[float], classes: list[int], seeds: in
     bias; `bump`, the largest rise of the loss on the linear path (nats); `deviation` of the solved biases from
     `biases_from_weights`, relative to the largest; and the columns of `describe`
     """
-    key = {"powers": powers, "deltas": deltas, "classes": classes, "seeds": seeds, **MODEL, "points": points}
+    key = {"powers": powers, "deltas": deltas, "classes": classes, "seeds": list(seeds), **MODEL, "points": points}
     return describe(keep("surveys", key, _survey, "bias_gap"))
 
 
-def _survey(powers, deltas, classes, seeds: int, points: int, **model) -> pd.DataFrame:
+def _survey(powers, deltas, classes, seeds: list[int], points: int, **model) -> pd.DataFrame:
     rows = []
-    for r, delta, k, seed in product(powers, deltas, classes, range(seeds)):
+    for r, delta, k, seed in product(powers, deltas, classes, seeds):
         flow = solve_flow(r, delta, k, seed, **model)
         learned, bias = flow.learned_at(), flow.biases[-1]
         exact = biases_from_weights(flow.weights[-1], flow.weights[0], r)
@@ -96,12 +99,16 @@ def gaps(configurations: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(configurations: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the quantity of each claim of section 04, by configuration."""
-    ends = configurations.pivot(index=["r", "classes", "seed"], columns="delta", values="gap")
+    """Return the quantity of each claim of section 04, by configuration.
+
+    Settings of one number of classes and one seed share their draw of noise, which is the cluster `draw`.
+    """
+    draws = configurations.assign(draw=configurations.classes.astype(str) + "/" + configurations.seed.astype(str))
+    ends = draws.pivot(index=["r", "draw"], columns="delta", values="gap")
     growth = ends.iloc[:, 0] / ends.iloc[:, -1]
     at_two = growth.index.get_level_values("r") == 2
     return {
-        "last-learned-ends-largest-in-the-model": configurations.agrees[configurations.r >= 3],
+        "last-learned-ends-largest-in-the-model": draws[draws.r >= 3].set_index(["r", "delta", "draw"]).agrees,
         "small-start-makes-a-gap": growth[~at_two],
         "no-such-gap-at-two": growth[at_two],
     }

@@ -1,4 +1,4 @@
-"""Predictions on the error plateau, output biases and the order of learning (section 07)."""
+"""Output biases, the order of learning, and predictions on the error plateau (section 07)."""
 
 from collections.abc import Sequence
 
@@ -9,24 +9,210 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.core.config import FIELDS
-from mli_utils.core.estimates import bootstrap, mean_and_interval
+from mli_utils.core.estimates import ESTIMATE, clustered_mean, clustered_share, mean_and_interval
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.runs.budgets import BRIGHTNESS
 from mli_utils.runs.measured import order_correlations
 from mli_utils.runs.trained import Run, counts
 
 KINDS = {"largest": "the largest bias", "guess": "the first guess", "smallest": "the smallest bias"}
+CLOCKS = {"learned_at": "argmax", "trusted_at": "probability", "separated_at": "ranking", "brightness": "brightness"}
+PARTS = {"pull": "pull", "intrusions": "−intrusions"}
+BOUNDS = {"gap": (0, np.inf), **dict.fromkeys(["with_pull", "with_intrusions", "bias_order", "pull_order"], (-1, 1))}
 
 
-def summarize(classes: pd.DataFrame) -> pd.DataFrame:
-    """Summarize `class_order` per run: steps of the first and last class learned, Kendall's τ of step and bias, gap."""
-    by_run = classes.groupby("run")
-    found = by_run.agg(seed=("seed", "first"), first_learned=("learned_at", "min"), last_learned=("learned_at", "max"))
-    found["τ"] = order_correlations(classes)
-    found["gap"] = by_run.output_bias.max() - by_run.output_bias.min()
-    return found
+def parts(classes: pd.DataFrame) -> pd.DataFrame:
+    """Compare the output biases of each network with their two parts.
+
+    Parameters
+    ----------
+    classes : as `budgets.learned` returns them, of one or more designs
+
+    Returns
+    -------
+    One row per `design` and `seed`: `gap` (logits); `with_pull` and `with_intrusions`, correlations over classes of the
+    bias with the pull and with minus the intrusions; `share_of_pull`, the share of the variance of the biases over
+    classes that is covariance with the pull, the rest being covariance with minus the intrusions
+    """
+    rows = []
+    for (design, seed), one in classes.groupby(["design", "seed"], sort=False):
+        with_pull, with_intrusions = (np.cov(one.output_bias, values) for values in (one.pull, -one.intrusions))
+        rows.append(
+            {
+                "design": design,
+                "seed": seed,
+                "gap": np.ptp(one.output_bias),
+                "with_pull": _correlation(with_pull),
+                "with_intrusions": _correlation(with_intrusions),
+                "share_of_pull": with_pull[0, 1] / with_pull[0, 0],
+            }
+        )
+    return pd.DataFrame(rows, columns=["design", "seed", "gap", "with_pull", "with_intrusions", "share_of_pull"])
+
+
+def orders(classes: pd.DataFrame) -> pd.DataFrame:
+    """Compare the order in which each network learns its classes, by every clock, with the order of their biases.
+
+    Parameters
+    ----------
+    classes : as for `parts`
+
+    Returns
+    -------
+    One row per `design`, `seed` and `clock` (`argmax`, `probability`, `ranking`; where images are dimmed also
+    `brightness`, the order by design): `bias_order` and `pull_order`, Kendall's τ-b of the steps with the biases and
+    with their pull; `last_is_largest`, whether the class learned last has the largest bias, and `last_is_dimmest`,
+    whether it is the dimmest (both fractions, if several are last). Classes never learned come last, tied.
+    """
+    found = []
+    for design, of_design in classes.groupby("design", sort=False):
+        for clock, name in CLOCKS.items():
+            if clock == "brightness" and design != "dimmed":
+                continue
+            timed = of_design.assign(at=of_design[clock].fillna(np.inf) * (-1 if clock == "brightness" else 1))
+            columns = {
+                f"{part}_order": order_correlations(timed, "at", column)
+                for part, column in (("bias", "output_bias"), ("pull", "pull"))
+            }
+            last = timed[timed["at"] == timed.groupby("run")["at"].transform("max")]
+            by_run = last.groupby("run")
+            columns["last_is_largest"] = (_largest(of_design).loc[last.index]).groupby(last.run).mean()
+            if design == "dimmed":
+                columns["last_is_dimmest"] = (last.brightness == min(BRIGHTNESS)).groupby(last.run).mean()
+            rows = pd.DataFrame({"seed": by_run.seed.first(), **columns})
+            found.append(rows.assign(design=design, clock=name))
+    columns = ["design", "seed", "clock", "bias_order", "pull_order", "last_is_largest", "last_is_dimmest"]
+    return pd.concat(found).reindex(columns=columns) if found else pd.DataFrame(columns=columns)
+
+
+def identity_share(classes: pd.DataFrame) -> pd.Series:
+    """Estimate the share of the variance of biases that is the identity of the class, by network, as pseudo-values.
+
+    The share is the intraclass correlation of centred biases, networks being the repetitions: 1 if all networks give a
+    class the same bias, 0 if identity says nothing. Its jackknife pseudo-values n·share − (n − 1)·share without one
+    network have about the share as their mean, and its standard error as theirs.
+
+    Parameters
+    ----------
+    classes : as for `parts`, of one design
+
+    Returns
+    -------
+    Series by `seed`
+    """
+    biases = classes.pivot(index="seed", columns="label", values="output_bias")
+    n, centred = len(biases), biases.sub(biases.mean(axis=1), axis=0).to_numpy()
+    if n < 3:
+        return pd.Series(np.nan, index=biases.index)
+    without = [_intraclass(np.delete(centred, i, axis=0)) for i in range(n)]
+    return pd.Series(n * _intraclass(centred) - (n - 1) * np.array(without), index=biases.index)
+
+
+def estimates(classes: pd.DataFrame) -> pd.DataFrame:
+    """Estimate the measures of `parts` and `orders` over seeds.
+
+    Returns
+    -------
+    Rows of `design`, `clock` (`budget` for `parts`), `measure`, `mean`, `low`, `high` (95 %, within the range of the
+    measure) and `n`
+    """
+    every = pd.concat([parts(classes).assign(clock="budget"), orders(classes)]).set_index("seed")
+    rows = []
+    for (design, clock), one in every.groupby(["design", "clock"], sort=False):
+        for measure in one.columns.drop(["design", "clock"]):
+            if one[measure].notna().any():
+                found = (
+                    clustered_share(one[measure], "seed")
+                    if measure.startswith("last_is")
+                    else clustered_mean(one[measure], "seed", BOUNDS.get(measure, (-np.inf, np.inf)))
+                )
+                rows.append({"design": design, "clock": clock, "measure": measure, **found})
+    return pd.DataFrame(rows, columns=["design", "clock", "measure", *ESTIMATE])
+
+
+def recomputed(runs: Sequence[Run], classes: pd.DataFrame) -> pd.DataFrame:
+    """Compare the biases of `runs` with those that pull and intrusions sum up to, one row per run.
+
+    Parameters
+    ----------
+    classes : as `budgets.learned` returns them, of the same configurations and plain images
+
+    Returns
+    -------
+    `seed`; `correlation` over classes; `deviation`, the largest (logits)
+    """
+    summed = classes.sort_values("label").groupby("seed").output_bias.apply(np.array)
+    rows = []
+    for run in runs:
+        if run.config.seed not in summed:  # another machine's run, which did not fit here
+            continue
+        trained, of_run = np.array(run.summary["output_bias"]), summed[run.config.seed]
+        correlation, deviation = _correlation(np.cov(trained, of_run)), abs(trained - of_run).max()
+        rows.append({"seed": run.config.seed, "correlation": correlation, "deviation": deviation})
+    return pd.DataFrame(rows, columns=["seed", "correlation", "deviation"])
+
+
+def against_parts(classes: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per part of each bias, to draw: `design`, `seed`, `label`, `output bias`, `part` and its `logits`.
+
+    A part is centred within its network.
+    """
+    signed = classes.assign(intrusions=-classes.intrusions).rename(columns={"output_bias": "output bias", **PARTS})
+    tall = signed.melt(["design", "seed", "label", "output bias"], list(PARTS.values()), "part", "logits")
+    centred = tall.logits - tall.groupby(["design", "seed", "part"]).logits.transform("mean")
+    return tall.assign(logits=centred)
+
+
+def in_places(classes: pd.DataFrame, clock: str = "separated_at") -> pd.DataFrame:
+    """Add `place`, the rank of each class in the order in which its network learned it, for `kinds.order_figure`.
+
+    Ties share their places; classes never learned come last, tied. `centred_bias` is the output bias: those of a
+    network sum to zero.
+    """
+    steps = classes[clock].fillna(np.inf)
+    return classes.assign(place=steps.groupby(classes.run).rank(), centred_bias=classes.output_bias)
+
+
+def through_training(budgets: pd.DataFrame) -> pd.DataFrame:
+    """Average pull, intrusions and bias over networks, by step and brightness; ended networks stay as they ended.
+
+    Parameters
+    ----------
+    budgets : as `budgets.budgets` returns them, of dimmed images
+
+    Returns
+    -------
+    Tidy frame of `step`, `brightness`, `part` and `logits`, from the first step on
+    """
+    parts = ["output_bias", "pull", "intrusions"]
+    tall = budgets.melt(["run", "step", "brightness"], parts, "part", "logits").replace(
+        {"part": {"output_bias": "bias"}}
+    )
+    wide = tall.pivot(index="step", columns=["part", "brightness", "run"], values="logits").sort_index().ffill()
+    means = wide.T.groupby(level=["part", "brightness"], sort=False).mean().T
+    return means.unstack().rename("logits").reset_index()[["part", "brightness", "step", "logits"]]
+
+
+def _correlation(covariances: np.ndarray) -> float:
+    spread = covariances[0, 0] * covariances[1, 1]
+    return float(covariances[0, 1] / np.sqrt(spread)) if spread > 0 else float("nan")
+
+
+def _largest(classes: pd.DataFrame) -> pd.Series:
+    """Tell which rows have the largest bias of their network."""
+    return classes.output_bias == classes.groupby("run").output_bias.transform("max")
+
+
+def _intraclass(values: np.ndarray) -> float:
+    """Compute the intraclass correlation of columns, for values (networks, classes) centred within networks."""
+    n, k = values.shape
+    means = values.mean(axis=0)
+    between = n * (means**2).sum() / (k - 1)
+    within = ((values - means) ** 2).sum() / ((n - 1) * (k - 1))
+    return (between - within) / (between + (n - 1) * within)
 
 
 def predicted_as(classes: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -107,31 +293,57 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def measured(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float) -> dict:
-    """Return the quantity of each claim of section 07, by network; arguments as for `plateau_predictions`."""
-    of_runs, found = summarize(classes), plateau_predictions(classes, curves, tolerance)
+def measured(classes: pd.DataFrame, curves: pd.DataFrame, designs: pd.DataFrame, tolerance: float) -> dict:
+    """Return the quantity of each claim of section 07, a value per seed.
+
+    Parameters
+    ----------
+    classes, curves : as for `plateau_predictions`
+    designs : `budgets.learned` of all designs
+    """
+    found = plateau_predictions(classes, curves, tolerance).set_index("seed")
+    budget, timed = parts(designs), orders(designs)
+
+    def of(design: str, clock: str = "") -> pd.DataFrame:
+        frame = timed[timed.clock == clock] if clock else budget
+        return frame[frame.design == design].set_index("seed")
+
+    ranking = of("plain", "ranking")
     return {
-        "biases-differ-on-balanced-data": of_runs.gap,
-        "later-learned-more-biased": bootstrap(of_runs.τ),
-        "last-learned-has-the-largest-bias": found["last"] == found.largest,
+        "biases-differ-on-balanced-data": of("plain").gap,
+        "pull-makes-the-gap": of("plain").share_of_pull,
+        "later-learned-more-biased": ranking.bias_order,
+        "order-without-unequal-norms": of("equal", "ranking").bias_order,
+        "argmax-hides-the-order": ranking.bias_order - of("plain", "argmax").bias_order,
+        "intrusions-blur-the-order": ranking.pull_order - ranking.bias_order,
+        "last-learned-has-the-largest-bias": ranking.last_is_largest,
+        "dimmest-class-has-the-largest-bias": of("dimmed", "brightness").last_is_largest,
+        "identity-of-the-class": identity_share(designs[designs.design == "plain"]),
         "plateau-predicts-the-largest-bias": found.as_largest,
         "bias-beats-the-first-guess": found.as_largest - found.as_guess,
     }
 
 
-def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFrame) -> dict:
-    """Return the numbers in the text of section 07, from all runs, and classes and predictions of fitted ones."""
-    of_runs, members = summarize(classes), runs[0].summary["class_counts"]
+def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFrame, designs: pd.DataFrame) -> dict:
+    """Return the numbers in the text of section 07: of all runs, and of `measured`'s frames."""
+    members = runs[0].summary["class_counts"]
     last, largest, guess = (predictions[name] for name in ("last", "largest", "guess"))
+    fitted = [run for run in runs if run.summary["status"] == "fitted"]
+    plain = designs[designs.design == "plain"]
+    compared = recomputed(fitted, plain)
+    of_designs = designs.groupby("design").seed.nunique()
+    identities = {
+        f"identity_{design}": span(mean_and_interval(identity_share(one))) for design, one in designs.groupby("design")
+    }
     return {
-        "gap": span(mean_and_interval(of_runs.gap)),
-        "order": span(bootstrap(of_runs.τ)),
-        "lowest": of_runs.τ.min(),
-        "highest": of_runs.τ.max(),
-        "positive": (of_runs.τ > 0).sum(),
-        "last_is_largest": (last == largest).sum(),
-        "last_is_guess": (last == guess).sum(),
+        "correlation": compared.correlation.min(),
+        "deviation": compared.deviation.max(),
+        "never_ranked": plain.separated_at.isna().sum(),
+        "plain_classes": len(plain),
+        **{f"{design}_networks": of_designs.get(design, 0) for design in ("equal", "dimmed")},
+        **identities,
         "largest_is_guess": (largest == guess).sum(),
+        "last_is_guess": (last == guess).sum(),
         "as_largest": 100 * predictions.as_largest.mean(),
         "as_guess": 100 * predictions.as_guess.mean(),
         "with_plateau": predictions.as_largest.notna().sum(),

@@ -1,80 +1,232 @@
-"""Plateau lengths against depth and initialization scale (section 06)."""
+"""The output bias's effect on the error plateau over depths, initialization scales and ways to train (section 06)."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
+from mli_utils.core.estimates import clustered_mean
 from mli_utils.core.plateaus import only_fitted, plateau
+from mli_utils.core.words import span
+from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.style import LABELS, style
 from mli_utils.runs.trained import Run, counts, table
 
-LINE, FREE = "output bias, linear", "no biases"
-CURVES = {("output", "linear"): LINE, ("output", "homogeneous"): "output bias, homogeneous", ("none", "linear"): FREE}
-ENDS = {"depth": ("shallowest", "deepest"), "init_scale": ("smallest", "largest")}
+WITH, WITHOUT, EFFECT = "with output bias", "without biases", "effect"  # error plateaus (α), and their difference
+KINDS = {"output": WITH, "none": WITHOUT}
+BOUNDS = {WITH: (0, 1), WITHOUT: (0, 1), EFFECT: (-1, 1)}
+CELL = ("depth", "init_scale")
+BASE = "as in the map"
+TRAINING = {"lr": "rate {:g}", "batch_size": "batches of {:g}", "stop_loss": "stop at {:g} nats"}
 
 
 def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Return the plateaus of each of `CURVES`, named in a column `curve`, sorted by depth and scale."""
-    rows = plateau(fitted, tolerance).sort_values(["depth", "init_scale", "seed"])
-    return pd.concat(
-        rows[(rows.bias == bias) & (rows.path == path)].assign(curve=curve) for (bias, path), curve in CURVES.items()
-    )
+    """Return plateaus by depth, scale and seed, with `networks` (`KINDS`), networks without biases last."""
+    rows = plateau(fitted, tolerance).sort_values([*CELL, "seed"])
+    return rows.assign(networks=rows.bias.map(KINDS)).sort_values("networks", kind="stable")
 
 
-def growth(lengths: pd.DataFrame, along: str) -> pd.DataFrame:
-    """Subtract error plateaus at the smallest `along` from those at the largest: one row per seed, column per curve."""
-    error = lengths.pivot(index=["seed", "curve"], columns=along, values="error_plateau")
-    return (error.iloc[:, -1] - error.iloc[:, 0]).unstack()
+def effects(fitted: pd.DataFrame, tolerance: float = 0.1, by: Sequence[str] = CELL) -> pd.DataFrame:
+    """Pair networks with and without an output bias that share a seed, and subtract their error plateaus.
+
+    Returns
+    -------
+    One row per value of `by` and seed: these, `with output bias`, `without biases`, and `effect`, their difference (α);
+    all three NaN where one network of the pair did not fit
+    """
+    wide = plateau(fitted, tolerance).pivot(index=[*by, "seed"], columns="bias", values="error_plateau")
+    pairs = wide.reindex(columns=list(KINDS)).rename(columns=KINDS)
+    pairs = pairs.where(pairs.notna().all(axis=1))
+    return pairs.assign(**{EFFECT: pairs[WITH] - pairs[WITHOUT]}).rename_axis(columns=None).reset_index()
 
 
-def measured(fitted: pd.DataFrame, base_depth: int, base_scale: float, tolerance: float) -> dict[str, pd.Series]:
-    """Return the quantity of each claim of section 06, by seed."""
+def cells(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Estimate the mean `effect` in each cell of the map, over seeds; an interval that excludes zero is `marked`."""
+    rows = _means(pairs, list(CELL), [EFFECT])
+    return rows.assign(marked=(rows.low > 0) | (rows.high < 0))
+
+
+def _means(pairs: pd.DataFrame, by: list[str], measures: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        {**dict(zip(by, values, strict=True)), "measure": name}
+        | clustered_mean(some.set_index("seed")[name], "seed", BOUNDS[name])
+        for values, some in pairs.groupby(by, sort=False)
+        for name in measures
+    ]
+    return pd.DataFrame(rows)
+
+
+def onset(of_cells: pd.DataFrame, bound: float) -> pd.Series:
+    """Return the smallest depth at which an interval lies above `bound` (α), by scale; NaN where none does."""
+    return of_cells.depth.where(of_cells.low > bound).groupby(of_cells.init_scale).min()
+
+
+def onset_in_words(of_cells: pd.DataFrame, bound: float) -> str:
+    """Say `onset` in words, scale by scale."""
+    depths = onset(of_cells, bound)
+    said = [f"from depth {depth:g} on at scale {scale:g}" for scale, depth in depths.dropna().items()]
+    none = [f"{scale:g}" for scale in depths.index[depths.isna()]]
+    if none:
+        said.append(f"at no depth at scale {' or '.join(none)}")
+    return ", ".join(said)
+
+
+def trend(pairs: pd.DataFrame, along: str, measure: str) -> pd.Series:
+    """Compute Kendall's τ-a between `along` and a measure for each seed, over all values of `along`.
+
+    It is the share of pairs of values between which the measure rises, minus the share between which it falls: 1 for a
+    curve that rises at every step. NaN where a value is missing.
+    """
+    wide = pairs.pivot(index="seed", columns=along, values=measure)
+    steps = [np.sign(wide[after] - wide[before]) for before, after in itertools.combinations(sorted(wide), 2)]
+    return pd.concat(steps, axis=1).mean(axis=1, skipna=False)
+
+
+def course(means: Sequence[float]) -> str:
+    """Describe whether the means of an effect rise at every step."""
+    steps = np.diff(np.asarray(means, float))
+    if np.isnan(steps).any():
+        return "is not known everywhere"
+    return "rises at every step" if (steps > 0).all() else "does not rise at every step"
+
+
+def interaction(pairs: pd.DataFrame) -> pd.Series:
+    """Return, by seed, how much more the effect grows with depth at the smallest than at the largest scale (α)."""
+    wide = pairs.pivot(index="seed", columns=list(CELL), values=EFFECT)
+    shallow, deep, small, large = _ends(pairs)
+    return wide[deep, small] - wide[shallow, small] - wide[deep, large] + wide[shallow, large]
+
+
+def _ends(pairs: pd.DataFrame) -> tuple[int, int, float, float]:
+    return pairs.depth.min(), pairs.depth.max(), pairs.init_scale.min(), pairs.init_scale.max()
+
+
+def training_effects(fitted: pd.DataFrame, base: Mapping, tolerance: float = 0.1) -> pd.DataFrame:
+    """Return `effects` of networks trained in several ways, with `training`, what differs from `base`, in words."""
+    pairs = effects(fitted, tolerance, list(TRAINING))
+    whole = TRAINING["batch_size"].format(fitted.n_train.max())
+    said = []
+    for way in pairs[list(TRAINING)].to_dict("records"):
+        changed = [form.format(way[name]) for name, form in TRAINING.items() if way[name] != base[name]]
+        said.append(", ".join(changed).replace(whole, "full batch") or BASE)
+    return pairs.assign(training=said).sort_values("training", key=lambda names: names != BASE, kind="stable")
+
+
+def _at_rate(ways: pd.DataFrame, lr: float) -> pd.Series:
+    return ways[ways.lr == lr].set_index("seed")[EFFECT]
+
+
+def mean_effects(of_training: pd.DataFrame) -> pd.DataFrame:
+    """Estimate means of `training_effects` over seeds: rows of `training`, `measure` and an estimate."""
+    return _means(of_training, ["training"], list(BOUNDS))
+
+
+def counted(name: str, runs: Sequence[Run]) -> dict[str, int]:
+    """Return `counts` of runs, under names that begin with `name`."""
+    return {f"{name}_{what}": number for what, number in counts(runs).items()}
+
+
+def measured(fitted: pd.DataFrame, tried: pd.DataFrame, base: Mapping, tolerance: float) -> dict[str, pd.Series]:
+    """Return the quantity of each claim of section 06.
+
+    Parameters
+    ----------
+    fitted : fitted curves of the map's networks, on the linear path
+    tried : fitted curves of the networks trained in other ways
+    base : the map's way of training
+    tolerance : tolerance of plateaus
+    """
+    pairs = effects(fitted, tolerance)
+    _, deepest, smallest, usual = _ends(pairs)
+    over_depth, over_scale = pairs[pairs.init_scale == smallest], pairs[pairs.depth == deepest]
     lengths = plateaus(fitted, tolerance)
-    deeper = growth(lengths[lengths.init_scale == base_scale], "depth")
-    larger = growth(lengths[lengths.depth == base_depth], "init_scale")
+    biased = lengths[lengths.networks == WITH]
+    ways = training_effects(tried, base, tolerance)
+    same = ways[(ways.batch_size == base["batch_size"]) & (ways.stop_loss == base["stop_loss"])]
     return {
-        "plateau-grows-with-depth": deeper[LINE],
-        "plateau-grows-as-scale-shrinks": -larger[LINE],
-        "depth-acts-through-the-bias": deeper[LINE] - deeper[FREE],
+        "plateau-grows-with-depth": trend(biased[biased.init_scale == smallest], "depth", "error_plateau"),
+        "plateau-grows-as-scale-shrinks": -trend(biased[biased.depth == deepest], "init_scale", "error_plateau"),
+        "depth-acts-through-the-bias": trend(over_depth, "depth", EFFECT),
+        "scale-acts-through-the-bias": -trend(over_scale, "init_scale", EFFECT),
+        "depth-needs-a-small-scale": interaction(pairs),
+        "no-effect-at-the-usual-scale": pairs[pairs.init_scale == usual].set_index(["depth", "seed"])[EFFECT],
+        "effect-outlives-training": ways[ways.training != BASE].set_index(["training", "seed"])[EFFECT],
+        "effect-grows-with-the-rate": _at_rate(same, base["lr"]) - _at_rate(same, same.lr.min()),
     }
 
 
-def ends(lengths: pd.DataFrame, along: str) -> pd.DataFrame:
-    """Return the rows at the smallest and largest value of `along`, renamed by `ENDS`."""
-    values = lengths[along]
-    pairs = zip(ENDS[along], (values.min(), values.max()), strict=True)
-    return pd.concat(lengths[values == value].assign(**{along: name}) for name, value in pairs)
-
-
-def course(lengths: pd.DataFrame, measure: str) -> str:
-    """Describe whether means on the linear path rise or fall at every step, in the order of the rows."""
-    means = lengths[(lengths.curve == LINE) & (lengths.measure == measure)]["mean"]
-    if means.isna().any():
-        return "is not known everywhere"
-    if means.is_monotonic_increasing:
-        return "rises at every step"
-    return "falls at every step" if means.is_monotonic_decreasing else "is not monotone"
-
-
-def numbers(
-    runs: Sequence[Run], by_depth: pd.DataFrame, by_scale: pd.DataFrame, base_depth: int, base_scale: float
-) -> dict:
-    """Return the numbers in the text of section 06."""
+def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bound: float) -> dict:
+    """Return the numbers in the text of section 06, from `cells` and the means of `training_effects`."""
     ended = only_fitted(table(runs))
-    of_depth = ended[ended.init_scale == base_scale].groupby("depth").bias_gap.mean()
-    of_scale = ended[ended.depth == base_depth].groupby("init_scale").bias_gap.mean()
+    gap = ended[ended.bias == "output"].groupby(list(CELL)).bias_gap.mean()
+    shallow, deep, small, large = _ends(of_cells)
+    corners = {
+        "deep_small": (deep, small),
+        "deep_large": (deep, large),
+        "shallow_small": (shallow, small),
+        "shallow_large": (shallow, large),
+    }
+    effect = of_cells.set_index(list(CELL))
+    changed = ways[(ways.measure == EFFECT) & (ways.training != BASE)].sort_values("mean")
     return {
-        "depth_course": course(by_depth, "error_plateau"),
-        "depth_loss_course": course(by_depth, "loss_plateau"),
-        "scale_course": course(by_scale, "error_plateau"),
-        "base_depth": base_depth,
-        "base_scale": base_scale,
-        "shallowest": of_depth.index[0],
-        "deepest": of_depth.index[-1],
-        "smallest": f"{of_scale.index[0]:g}",
-        "largest": f"{of_scale.index[-1]:g}",
-        "gap_shallowest": of_depth.iloc[0],
-        "gap_deepest": of_depth.iloc[-1],
-        "gap_smallest": of_scale.iloc[0],
-        "gap_largest": of_scale.iloc[-1],
+        "depth_course": course(effect["mean"].xs(small, level="init_scale").sort_index()),
+        "scale_course": course(effect["mean"].xs(deep, level="depth").sort_index(ascending=False)),
+        "begins": onset_in_words(of_cells, bound),
+        "bound": f"{bound:g}",
+        "shallowest": shallow,
+        "deepest": deep,
+        "smallest": f"{small:g}",
+        "largest": f"{large:g}",
+        "above_cells": int((of_cells.low > 0).sum()),
+        "below_cells": int((of_cells.high < 0).sum()),
+        "least_cell": span(of_cells.sort_values("mean").iloc[0]),
+        "all_cells": len(of_cells),
+        **{f"effect_{name}": span(effect.loc[corner]) for name, corner in corners.items()},
+        **{f"gap_{name}": gap.get(corner, np.nan) for name, corner in corners.items()},
+        "base_effect": span(ways[(ways.measure == EFFECT) & (ways.training == BASE)].iloc[0]),
+        **{f"{place}_effect": span(changed.iloc[i]) for place, i in (("least", 0), ("most", -1))},
+        **{f"{place}_training": changed.training.iloc[i] for place, i in (("least", 0), ("most", -1))},
         **counts(runs),
     }
+
+
+def map_figure(of_cells: pd.DataFrame, bound: float) -> Figure:
+    """Draw `cells` as a heat map: in each the mean, its interval and the pairs of networks; a line around the effect.
+
+    Means whose interval excludes zero are bold and starred; the line encloses cells whose interval lies above `bound`.
+    """
+    if nothing(of_cells, *CELL, "mean"):
+        return empty_figure()
+    wide = of_cells.pivot(index="depth", columns="init_scale")
+    depths, scales = wide.index, wide["mean"].columns
+    limit = np.nanmax(np.abs(wide["mean"])) or 1.0
+    with style():
+        figure, axes = plt.subplots(figsize=(1.6 + 1.5 * len(scales), 0.9 + 0.8 * len(depths)), layout="constrained")
+        axes.set_facecolor("0.85")  # cells without a pair
+        drawn = axes.imshow(wide["mean"], cmap="PuOr_r", vmin=-limit, vmax=limit, origin="lower", aspect="auto")
+        figure.colorbar(drawn, ax=axes, label="effect on the error plateau (α)")
+        for row in of_cells.to_dict("records"):
+            place = scales.get_loc(row["init_scale"]), depths.get_loc(row["depth"])
+            ink = "white" if abs(row["mean"]) > 0.72 * limit else "black"
+            value, _, interval = span(row).partition(" ")
+            look = {"ha": "center", "color": ink, "textcoords": "offset points", "xy": place}
+            weight = "bold" if row["marked"] else "normal"
+            axes.annotate(value + "*" * row["marked"], xytext=(0, 5), va="center", weight=weight, size=12, **look)
+            axes.annotate(f"{interval}\nn = {row['n']}", xytext=(0, -3), va="top", size=8, **look)
+        for start, end in border(wide["low"].to_numpy(float) > bound):
+            axes.plot(*zip(start, end, strict=True), color="black", lw=3, solid_capstyle="round")
+        axes.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])
+        axes.set_yticks(range(len(depths)), depths)
+        axes.set(xlabel=LABELS["init_scale"], ylabel=LABELS["depth"])
+        axes.grid(False)
+    return figure
+
+
+def border(inside: np.ndarray) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Return the edges between cells inside and outside, as pairs of (x, y); cells are centred at whole numbers."""
+    rows, columns = (np.argwhere(np.diff(inside, axis=axis)) for axis in (0, 1))
+    across = [((x - 0.5, y + 0.5), (x + 0.5, y + 0.5)) for y, x in rows.tolist()]
+    return across + [((x + 0.5, y - 0.5), (x + 0.5, y + 0.5)) for y, x in columns.tolist()]

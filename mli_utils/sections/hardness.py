@@ -1,25 +1,384 @@
-"""Toy problems that separate plateaus from the hardness of optimization (section 02).
+"""Hardness of optimization beside plateaus: networks, linearised networks and exact small problems (section 02).
 
-Hardness is the number of steps of gradient descent at the best constant step size.
+Hardness is the number of steps to a threshold of the loss at the best constant learning rate.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy.special import expit
+from torch.func import jacrev, vmap
 
 from mli_utils.core import theory
-from mli_utils.core.config import InputError
-from mli_utils.core.plateaus import crossing, monotonicity_gap
+from mli_utils.core.config import DATASETS, InputError, RunConfig, grid
+from mli_utils.core.curves import curve
+from mli_utils.core.data import ImageSet
+from mli_utils.core.estimates import mean_and_interval
+from mli_utils.core.evaluation import anatomy, plain_float32
+from mli_utils.core.initialization import build, initialize, stream
+from mli_utils.core.networks import Network
+from mli_utils.core.parameters import Params
+from mli_utils.core.plateaus import apart, crossing, monotonicity_gap, thresholds
+from mli_utils.core.training import Trained, log_steps, train_group
+from mli_utils.core.versions import VERSIONS
+from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.runs import images as archive
+from mli_utils.runs.measured import keep
+from mli_utils.runs.trained import progress
 
-STEP_SIZES = np.geomspace(1e-6, 1e15, 211)  # ten per decade; large ones serve flat starting points
+# ── Networks: each image set, with and without an output bias, at its best learning rate ─────────────────────────────
+
+PATHS = ("linear", "homogeneous")
+FORMS = ("no bias", "output bias", "output bias, homogeneous path")
+RACE = ("problem", "bias", "seed", "lr", "steps", "fitted", "train_error", "gap")  # what is found of one network
+MECHANISMS = ("data", "initialization", "training", "curves")
+
+
+def true_labels(images: ImageSet, draw: np.random.Generator, stretch: float) -> ImageSet:
+    """Return the images as they are."""
+    return images
+
+
+def random_labels(images: ImageSet, draw: np.random.Generator, stretch: float) -> ImageSet:
+    """Permute the labels among all images, so that classes stay balanced."""
+    return replace(images, labels=images.labels[torch.from_numpy(draw.permutation(len(images)))])
+
+
+def stretched_inputs(images: ImageSet, draw: np.random.Generator, stretch: float) -> ImageSet:
+    """Multiply every pixel by its own factor, 1 to 1/`stretch` in random order; keep the images' mean square."""
+    factors = draw.permutation(np.geomspace(1, 1 / stretch, images.images[0].numel()))
+    scaled = images.images * torch.from_numpy(factors).float().view(images.images[0].shape)
+    return replace(images, images=scaled * (images.images.square().mean() / scaled.square().mean()).sqrt())
+
+
+PROBLEMS = {"true labels": true_labels, "random labels": random_labels, "stretched inputs": stretched_inputs}
+
+
+def image_set(problem: str, config: RunConfig, stretch: float) -> ImageSet:
+    """Return a problem's training images; each seed has its own draw of labels or pixel factors."""
+    draw = np.random.default_rng(stream(config.seed, problem))
+    return PROBLEMS[problem](archive.of_run(config)[0], draw, stretch)
+
+
+def race(networks: Mapping, seeds: Sequence[int], stretch: float, alphas: int) -> pd.DataFrame:
+    """Train networks on every problem at all learning rates, and measure the curves of the fastest, or read them.
+
+    Parameters
+    ----------
+    networks : `RunConfig` fields; lists for `bias` and `lr`
+    seeds : one network each per problem and kind of bias
+    stretch : largest over smallest pixel factor of `stretched inputs`
+    alphas : points of a curve
+
+    Returns
+    -------
+    Tidy curves of the fastest networks: `dataset`, the columns `RACE`, `path`, `alpha`, `loss` (nats), `error`. `lr` is
+    the learning rate at which the loss of the first training images reached `stop_loss` in the fewest `steps`; `fitted`
+    tells whether it did, and the training error is at most 1 %; `gap` is that of the output bias (logits).
+    """
+    todo = list(itertools.product(PROBLEMS, networks["bias"], seeds))
+    parts = []
+    with progress(len(todo), "races of learning rates", "race") as bar:
+        for problem, bias, seed in todo:
+            configs = [asdict(config) for config in grid(**{**networks, "bias": bias, "seed": seed})]
+            key = {"problem": problem, "configs": configs, "stretch": stretch, "points": alphas, "made_by": _made_by()}
+            parts.append(keep("races", key, _race, "hardness").assign(problem=problem))
+            bar.update()
+    return pd.concat(parts, ignore_index=True)
+
+
+def _made_by() -> dict:
+    return {name: VERSIONS[name] for name in MECHANISMS}
+
+
+def _race(problem: str, configs: list[dict], stretch: float, points: int, made_by: dict) -> pd.DataFrame:
+    entered = [RunConfig(**fields) for fields in configs]
+    images = image_set(problem, entered[0], stretch)
+    first = fastest(entered, images)
+    model, alphas = build(first.config), np.linspace(0, 1, points)
+    found = {
+        **{name: getattr(first.config, name) for name in ("dataset", "bias", "seed", "lr")},
+        "steps": first.summary["steps"],
+        "fitted": solved(first) and first.summary["status"] == "fitted",
+        "train_error": first.summary["train_error"],
+        "gap": float(np.ptp(first.summary["output_bias"] or [0.0])),
+    }
+    parts = []
+    for path in PATHS:
+        measured = curve(model, first.start, first.end, alphas, path, images)
+        errors = measured["wrong"].sum(1) / len(images)
+        parts.append(pd.DataFrame({**found, "path": path, "alpha": alphas, "loss": measured["loss"], "error": errors}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def solved(run: Trained) -> bool:
+    """Tell whether a run's loss on the first training images reached its threshold."""
+    return bool(run.history.loss.iloc[-1] <= run.config.stop_loss)
+
+
+def fastest(configs: Sequence[RunConfig], images: ImageSet) -> Trained:
+    """Train runs that differ in their learning rate until one reaches its `stop_loss`; return that one.
+
+    Of several that reach it at the same logged step, the smallest rate. If none does within `epochs`, the run with the
+    smallest loss.
+
+    Raises
+    ------
+    InputError
+        The loss is not finite at any rate.
+    """
+    ended: list[Trained] = []
+    for run in train_group(sorted(configs, key=lambda config: config.lr), images, images):
+        if solved(run):
+            return run
+        if math.isfinite(run.summary["train_loss"]):
+            ended.append(run)
+    if not ended:
+        raise InputError(f"lr={[config.lr for config in configs]}: training diverges at every rate; allowed: smaller")
+    return min(ended, key=lambda run: run.summary["train_loss"])
+
+
+def lengths(curves: pd.DataFrame) -> pd.DataFrame:
+    """Measure the plateaus of `race`'s curves, one row per network and path.
+
+    Returns
+    -------
+    The columns `RACE`; `path`; `form`, one of `FORMS`; `error_plateau`, `loss_plateau` (α), NaN where not fitted; a
+    bias-free network has one row, since its paths are the same
+    """
+    kept = curves[(curves.bias != "none") | (curves.path == PATHS[0])]
+    keys, arrays = apart(kept, [*RACE, "dataset", "path"], ["alpha", "loss", "error"])
+    ends = [_ends(of_curve, DATASETS[name].classes) for name, of_curve in zip(keys.dataset, arrays, strict=True)]
+    found = keys.join(pd.DataFrame(ends).where(keys.fitted))
+    return found.assign(form=form_of(found))
+
+
+def _ends(of_curve: dict, classes: int) -> dict[str, float]:
+    levels = thresholds(classes, 0.1)
+    return {f"{name}_plateau": crossing(of_curve["alpha"], of_curve[name], level) for name, level in levels.items()}
+
+
+def form_of(frame: pd.DataFrame) -> pd.Series:
+    """Name kind of bias and path, one of `FORMS`."""
+    biased = np.where(frame.path == PATHS[0], FORMS[1], FORMS[2])
+    return pd.Series(np.where(frame.bias == "none", FORMS[0], biased), frame.index)
+
+
+def searches(networks: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the searches for the best learning rate by problem and kind of bias, from `lengths`.
+
+    Returns
+    -------
+    Frame of `problem`, `bias`, `networks`, `fitted` (numbers of networks), `steps` (median), `fewest`, `most` (of those
+    that fitted), and a column per learning rate: how often it was the fastest
+    """
+    one_each = networks.drop_duplicates(["problem", "bias", "seed"])
+    groups = one_each.assign(steps=one_each.steps.where(one_each.fitted)).groupby(["problem", "bias"], sort=False)
+    table = groups.agg(
+        networks=("seed", "size"),
+        fitted=("fitted", "sum"),
+        steps=("steps", "median"),
+        fewest=("steps", "min"),
+        most=("steps", "max"),
+    )
+    counts = groups.lr.value_counts().unstack("lr", fill_value=0).sort_index(axis=1).rename(columns="{:g}".format)
+    return table.join(counts).reset_index()
+
+
+def effects(networks: pd.DataFrame) -> pd.DataFrame:
+    """Compare networks of one seed, one row per seed.
+
+    Returns
+    -------
+    Frame indexed by `seed`: `random labels/steps`, `stretched inputs/steps`: steps over those with true labels, without
+    biases; `…/error`, `…/loss`: differences of their plateaus (α); `…/biased steps`, `…/biased error`, `…/biased loss`:
+    the same with an output bias; `bias/steps`, `bias/error`, `bias/loss`: an output bias against none, means over
+    problems (geometric of steps); `path/error`, `path/loss`: linear against homogeneous path, with an output bias;
+    `harder/biased error`: the mean of both harder problems' differences, with an output bias
+    """
+    kept = networks.assign(steps=np.log(networks.steps.where(networks.fitted)))
+    measures = {"steps": "steps", "error": "error_plateau", "loss": "loss_plateau"}
+    wide = kept.pivot(index="seed", columns=["form", "problem"], values=list(measures.values()))
+    base, *others = PROBLEMS
+    found = {}
+    for short, measure in measures.items():
+        plain, biased, homogeneous = (wide[measure][form] for form in FORMS)
+        for problem in others:
+            found[f"{problem}/{short}"] = plain[problem] - plain[base]
+            found[f"{problem}/biased {short}"] = biased[problem] - biased[base]
+        found[f"bias/{short}"] = (biased - plain).mean(axis=1, skipna=False)
+        if short != "steps":
+            found[f"path/{short}"] = (biased - homogeneous).mean(axis=1, skipna=False)
+    frame = pd.DataFrame(found)
+    frame["harder/biased error"] = frame[[f"{problem}/biased error" for problem in others]].mean(axis=1, skipna=False)
+    return frame.assign(**{name: np.exp(frame[name]) for name in frame if name.endswith("steps")})
+
+
+def estimates(compared: pd.DataFrame) -> pd.DataFrame:
+    """Estimate the mean of every effect with its interval over seeds: `effect`, `mean`, `low`, `high`, `n`."""
+    return pd.DataFrame([{"effect": name, **mean_and_interval(compared[name])} for name in compared])
+
+
+def steps_figure(networks: pd.DataFrame) -> Figure:
+    """Plot plateaus against steps, a dot per network and path and a large mark per group's mean."""
+    kept = networks[networks.fitted]
+    if nothing(kept, "steps", "error_plateau"):
+        return empty_figure()
+    marks = dict(zip(PROBLEMS, ("o", "s", "^"), strict=True))
+    with style():
+        figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.6), sharex=True, sharey=True, layout="constrained")
+        for axes, measure in zip(panels, ("error_plateau", "loss_plateau"), strict=True):
+            for form, colour in zip(FORMS, colours(len(FORMS)), strict=True):
+                for problem, mark in marks.items():
+                    some = kept[(kept.form == form) & (kept.problem == problem)]
+                    axes.plot(some.steps, some[measure], mark, color=colour, alpha=0.3, ms=4, mew=0)
+                    middle = math.exp(np.log(some.steps).mean()) if len(some) else math.nan
+                    axes.plot(middle, some[measure].mean(), mark, color=colour, ms=10, mec="white")
+            axes.set(xscale="log", title=LABELS[measure], xlabel="steps at the best learning rate")
+            axes.set_xticks([], minor=True)
+            axes.set_xticks(ticks := _ticks(kept.steps), [f"{tick:g}" for tick in ticks])
+        panels[0].set(ylabel="length (α)", ylim=(0, None))
+        lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(len(FORMS))]
+        shapes = [plt.Line2D([], [], marker=mark, ls="", color="0.5") for mark in marks.values()]
+        figure.legend([*lines, *shapes], [*FORMS, *marks], loc="outside right upper")
+    return figure
+
+
+def _ticks(steps: pd.Series) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten around these numbers."""
+    within = range(math.floor(math.log10(steps.min())), math.ceil(math.log10(steps.max())) + 1)
+    ticks = [first * 10.0**power for power in within for first in (1, 2, 5)]
+    return [tick for tick in ticks if steps.min() / 2 < tick < 2 * steps.max()]
+
+
+# ── The linearised network: logits affine in the parameters ───────────────────────────────────────────────────────────
+
+LINEAR_RATES = 2.0 ** np.arange(-2, 9)  # learning rates, in units of samples over the largest eigenvalue of the kernel
+
+
+def tangent_kernel(model: Network, start: Params, images: torch.Tensor) -> torch.Tensor:
+    """Compute the tangent kernel at `start`: products of the logits' gradients, (samples · classes)²."""
+
+    def logits(params: Params, image: torch.Tensor) -> torch.Tensor:
+        return model.logits(params, image.unsqueeze(0)).squeeze(0)
+
+    slopes = vmap(jacrev(logits), in_dims=(None, 0))(start, images)  # (samples, classes, *shape) by name
+    flat = [value.flatten(2).flatten(0, 1) for value in slopes.values()]
+    return torch.stack([value @ value.mT for value in flat]).sum(0)
+
+
+def train_linearised(config: RunConfig, images: ImageSet) -> tuple[int, float, bool, torch.Tensor, torch.Tensor]:
+    """Train the network linearised at θ(0), z(θ) = z(θ(0)) + J (θ − θ(0)), as `train_group` trains the network.
+
+    Batches, momentum and threshold are the config's, the learning rate the fastest of `LINEAR_RATES`. A step of θ moves
+    the logits by the tangent kernel's rows of the batch, so θ itself is not needed.
+
+    Returns
+    -------
+    steps; learning rate; whether the loss reached `stop_loss`; logits (samples, classes) at θ(0) and at the end
+    """
+    model = build(config)
+    start = initialize(model, config)
+    kernel = tangent_kernel(model, start, images.images)
+    with torch.no_grad():
+        first = model.logits(start, images.images)
+    n, k = first.shape
+    rows, answers = kernel.view(n, k, n * k), torch.nn.functional.one_hot(images.labels, k).float()
+    rate = torch.from_numpy(LINEAR_RATES).float().view(-1, 1) * n / torch.linalg.eigvalsh(kernel)[-1]
+    logits = first.repeat(len(rate), 1, 1)
+    velocity = torch.zeros(len(rate), n * k)
+    batches = torch.Generator().manual_seed(stream(config.seed, "batches"))
+    each = math.ceil(n / config.batch_size)
+    last, due = config.epochs * each, log_steps()
+    next_log = next(due)
+    for step in range(last + 1):
+        if step in (next_log, last):
+            next_log = next(due)
+            losses = (anatomy(logits, images.labels)["loss"] / n).nan_to_num(math.inf)
+            reached = losses <= config.stop_loss
+            if reached.any() or step == last:
+                break
+        if step % each == 0:
+            order = torch.randperm(n, generator=batches)
+        batch = order[step % each * config.batch_size :][: config.batch_size]
+        errors = (logits[:, batch].softmax(-1) - answers[batch]) / len(batch)
+        velocity = config.momentum * velocity + errors.flatten(1) @ rows[batch].flatten(0, 1)
+        logits -= (rate * velocity).view_as(logits)
+    best = int(reached.int().argmax() if reached.any() else losses.argmin())
+    return step, float(rate[best]), bool(reached[best]), first, logits[best].clone()
+
+
+def linear_curve(ends: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor, alphas: np.ndarray) -> pd.DataFrame:
+    """Return `alpha`, `loss`, `error` of a linearised network on the line: its logits move on a line, too."""
+    start, end = ends
+    share = torch.from_numpy(alphas).float().view(-1, 1, 1)
+    found = anatomy((1 - share) * start + share * end, labels)
+    loss, error = (found["loss"] / len(labels)).numpy(), (found["wrong"].sum(1) / len(labels)).numpy()
+    return pd.DataFrame({"alpha": alphas, "loss": loss, "error": error})
+
+
+def linearised(networks: Mapping, seeds: Sequence[int], n_train: int, alphas: int) -> pd.DataFrame:
+    """Train networks with an output bias, and the same networks linearised at θ(0), on the same images; or read them.
+
+    Returns
+    -------
+    Tidy curves: `dataset`, `network` (network, linearised), `seed`, `lr`, `steps`, `solved`, `alpha`, `loss`, `error`
+    """
+    parts = []
+    for seed in seeds:
+        fields = {**networks, "bias": "output", "n_train": n_train, "seed": seed}
+        key = {"configs": [asdict(config) for config in grid(**fields)], "points": alphas, "made_by": _made_by()}
+        parts.append(keep("linearised", key, _linearised, "hardness"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _linearised(configs: list[dict], points: int, made_by: dict) -> pd.DataFrame:
+    entered, alphas = [RunConfig(**fields) for fields in configs], np.linspace(0, 1, points)
+    images = archive.of_run(entered[0])[0]
+    run = fastest(entered, images)
+    measured = curve(build(run.config), run.start, run.end, alphas, PATHS[0], images)
+    errors = measured["wrong"].sum(1) / len(images)
+    fields = {"dataset": run.config.dataset, "seed": run.config.seed}
+    of_run = {"network": "network", "lr": run.config.lr, "steps": run.summary["steps"], "solved": solved(run)}
+    own = pd.DataFrame({**fields, **of_run, "alpha": alphas, "loss": measured["loss"], "error": errors})
+    with plain_float32():
+        steps, rate, done, *ends = train_linearised(entered[0], images)
+    line = linear_curve((ends[0], ends[1]), images.labels, alphas)
+    return pd.concat([own, line.assign(**fields, network="linearised", lr=rate, steps=steps, solved=done)])[list(own)]
+
+
+def longest_convex(first: float, last: float, classes: int, tolerance: float = 0.1) -> float:
+    """Bound the loss plateau (α) of a convex curve, which lies below its chord: (1 − α) first + α last."""
+    return max(0.0, (first - thresholds(classes, tolerance)["loss"]) / (first - last))
+
+
+def linear_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate `linearised`, one row per network: its fields, `error_plateau`, `loss_plateau`, `bound`, `bend`.
+
+    `bound` is `longest_convex` of its ends; `bend` the lowest second difference of the loss along the line (nats)
+    """
+    fields = ["network", "seed", "dataset", "lr", "steps", "solved"]
+    keys, arrays = apart(curves, fields, ["alpha", "loss", "error"])
+    rows = []
+    for dataset, of_curve in zip(keys.dataset, arrays, strict=True):
+        loss, k = of_curve["loss"], DATASETS[dataset].classes
+        bound = longest_convex(loss[0], loss[-1], k)
+        rows.append({**_ends(of_curve, k), "bound": bound, "bend": float(np.diff(loss, 2).min())})
+    return keys.join(pd.DataFrame(rows)).drop(columns="dataset")
+
+
+# ── Small problems, solved exactly ────────────────────────────────────────────────────────────────────────────────────
+
+STEP_SIZES = np.geomspace(1e-4, 1e6, 201)  # twenty per decade, in units of `Problem.unit`
 SOLVED = 0.01  # threshold, as a fraction of the initial loss
 NEAREST = "plateau to the nearest solution"
 
@@ -28,7 +387,8 @@ NEAREST = "plateau to the nearest solution"
 class Problem:
     """A loss to minimise from a starting point.
 
-    loss, gradient : functions of parameters (…, n) that return (…,) and (…, n)
+    loss, gradient : functions of parameters (…, n) that return (…,) and (…, n); the gradient up to a constant factor,
+        since that of a high power at a small weight is no float
     start : initial parameters, (n,)
     """
 
@@ -37,13 +397,19 @@ class Problem:
     gradient: Callable[[np.ndarray], np.ndarray]
     start: np.ndarray
 
+    @property
+    def unit(self) -> float:
+        """The step size at which the first step is as long as `start`."""
+        return float(np.linalg.norm(self.start) / np.linalg.norm(self.gradient(self.start)))
+
 
 @dataclass(frozen=True)
 class Solution:
     """Result of the search over constant step sizes.
 
     steps : steps to the threshold at the best step size; None if none reached it
-    step_size : best step size; if none reached the threshold, the largest at which the loss never rose
+    step_size : best step size, in units of `Problem.unit`; if none reached the threshold, the largest at which the loss
+        never rose
     window : largest over smallest step size with at most twice the steps; 0 if none reached the threshold
     end : final parameters, (n,)
     """
@@ -55,13 +421,18 @@ class Solution:
 
 
 def scalar_power(r: int, start: float = 0.5) -> Problem:
-    """Return the loss log(1 + exp(−w^r)) of one weight, r layers and one sample."""
+    """Return the loss log(1 + exp(−w^r)) of one weight, r layers and one sample; its gradient over r start^(r−1)."""
     return Problem(
         f"one weight, power {r}",
-        lambda params: np.logaddexp(0, -np.minimum(params[..., 0] ** r, 700)),
-        lambda params: -r * params ** (r - 1) * expit(-np.minimum(params**r, 700)),
+        lambda params: np.logaddexp(0, -_power(params[..., 0], r)),
+        lambda params: -np.exp((r - 1) * np.log(params / start) + np.log(expit(-_power(params, r)))),
         np.array([start]),
     )
+
+
+def _power(values: np.ndarray, r: int) -> np.ndarray:
+    """Compute values^r for positive values, at most 700."""
+    return np.exp(np.minimum(r * np.log(values), math.log(700)))
 
 
 def four_classes(r: int, delta: float = 0.5, noise: float = 0.01) -> Problem:
@@ -109,14 +480,14 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
     """
     if budget < 1:
         raise InputError(f"budget={budget} is not allowed; allowed: 1 or more")
-    first = float(problem.loss(problem.start))
+    first, unit = float(problem.loss(problem.start)), problem.unit
     steps = np.full(len(step_sizes), math.inf)
     ends = np.tile(problem.start, (len(step_sizes), 1))
     monotone = np.ones(len(step_sizes), bool)
     running, losses = np.arange(len(step_sizes)), np.full(len(step_sizes), first)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for step in range(1, budget + 1):
-            ends[running] -= step_sizes[running, None] * problem.gradient(ends[running])
+            ends[running] -= step_sizes[running, None] * unit * problem.gradient(ends[running])
             now = problem.loss(ends[running])
             monotone[running] &= now <= losses[running] * (1 + 1e-12)
             losses[running] = now
@@ -124,7 +495,7 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
             steps[running[solved]] = step
             # more than four times the fewest steps: neither the best nor in its window
             hopeless = ~np.isfinite(now) | (step > 4 * steps.min())
-            settled = np.abs(step_sizes[running, None] * problem.gradient(ends[running])).max(1) < 1e-14
+            settled = np.abs(step_sizes[running, None] * unit * problem.gradient(ends[running])).max(1) < 1e-14
             running = running[~(solved | hopeless | settled)]
             if not len(running):
                 break
@@ -150,8 +521,26 @@ def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
 
 def nearest_solution(r: int, start: float = 0.5) -> float:
     """Return the smallest weight that solves `scalar_power`, at which the loss equals the threshold."""
-    threshold = SOLVED * math.log1p(math.exp(-(start**r)))
-    return math.log(1 / math.expm1(threshold)) ** (1 / r)
+    return _weight_at(SOLVED * _first_loss(r, start), r)
+
+
+def exact_plateau(r: int, start: float = 0.5) -> float:
+    """Return the α at which a tenth of the loss is lost on the line of `scalar_power` to its nearest solution.
+
+    The loss ℓ is reached at the weight w(ℓ) = (−ln(e^ℓ − 1))^(1/r), which tends to 1 as r grows, for every ℓ < ln 2. So
+    α = (w(0.9 first + 0.1 last) − start) / (w(last) − start) tends to 1 for any start in (0, 1).
+    """
+    first = _first_loss(r, start)
+    last = SOLVED * first
+    return (_weight_at(0.9 * first + 0.1 * last, r) - start) / (_weight_at(last, r) - start)
+
+
+def _first_loss(r: int, start: float) -> float:
+    return math.log1p(math.exp(-(start**r)))
+
+
+def _weight_at(loss: float, r: int) -> float:
+    return math.log(1 / math.expm1(loss)) ** (1 / r)
 
 
 def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -159,8 +548,8 @@ def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.Da
 
     Returns
     -------
-    table : one row per problem: `steps` (missing if unsolved), `step size`, `window`, `plateau` (α up to which at least
-        0.9 of the loss remains), `largest rise`, `convex`
+    table : one row per problem: `steps` (missing if unsolved), `step size` (in units of `Problem.unit`), `window`,
+        `plateau` (α up to which at least 0.9 of the loss remains), `largest rise`, `convex`
     lines : tidy rows of `problem`, `alpha`, `to lose` (see `line`)
     """
     alphas = np.linspace(0, 1, points)
@@ -189,7 +578,8 @@ def growth(powers: Sequence[int], budget: int, points: int) -> pd.DataFrame:
     alphas, nearest = np.linspace(0, 1, points), [np.array([nearest_solution(power)]) for power in powers]
     curves = [line(problem, end, alphas) for problem, end in zip(problems, nearest, strict=True)]
     table = survey(problems, budget, points)[0][["problem", "steps", "window", "plateau"]]
-    return table.assign(**{NEAREST: [crossing(alphas, curve, 0.9) for curve in curves]})
+    measured = [crossing(alphas, curve, 0.9) for curve in curves]
+    return table.assign(**{NEAREST: measured, "by its formula": [exact_plateau(power) for power in powers]})
 
 
 def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
@@ -208,22 +598,47 @@ def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Fi
     return figure
 
 
-def claims(table: pd.DataFrame, grown: pd.DataFrame) -> dict[str, float]:
-    """Return the quantity of each claim of section 02, from the tables of `survey` and `growth`."""
+# ── What the page says ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def claims(compared: pd.DataFrame, table: pd.DataFrame, grown: pd.DataFrame) -> dict:
+    """Return the quantity of each claim of section 02, from `effects`, and the tables of `survey` and `growth`."""
     return {
+        "random-labels-are-harder": compared["random labels/steps"],
+        "random-labels-leave-the-error-plateau": compared["random labels/error"],
+        "random-labels-leave-the-loss-plateau": compared["random labels/loss"],
+        "stretched-inputs-are-harder": compared["stretched inputs/steps"],
+        "stretched-inputs-leave-the-error-plateau": compared["stretched inputs/error"],
+        "bias-moves-the-plateau": compared["bias/error"],
+        "bias-leaves-hardness": compared["bias/steps"],
+        "bias-moves-the-plateau-more-than-labels": compared["bias/error"] - compared["random labels/error"],
         "easy-with-a-plateau": grown[NEAREST][grown.steps <= 10].max(),
         "hard-without-a-plateau": table.steps[table.plateau < 0.1].max() / table.steps.min(),
     }
 
 
-def numbers(table: pd.DataFrame, grown: pd.DataFrame) -> dict:
-    """Return the numbers in the text of section 02; those of a problem have names such as `many valleys/steps`."""
+def numbers(searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, grown: pd.DataFrame) -> dict:
+    """Return the numbers in the text of section 02, from `searches`, `linear_table`, `survey` and `growth`.
+
+    Those of an exact problem have names such as `many valleys/steps`, medians of networks such as `random
+    labels/none/steps` and `linearised/loss_plateau`.
+    """
+    straight = linear[linear.network == "linearised"]
     found = {
         "step_sizes": len(STEP_SIZES),
         "convex": " and ".join(table.problem[table.convex]),
         "rise": table["largest rise"].max(),
         "longest": grown[NEAREST].max(),
+        "networks": int(searched.networks.sum()),
+        "unfitted": int((searched.networks - searched.fitted).sum()),
+        "bend": straight.bend.min(),
+        "bound": straight.bound.max(),
     }
+    for row in searched.itertuples():
+        found[f"{row.problem}/{row.bias}/steps"] = "–" if math.isnan(row.steps) else f"{row.steps:.0f}"
+    for network, of_network in linear.groupby("network"):
+        medians = of_network[["steps", "error_plateau", "loss_plateau"]].median()
+        found |= {f"{network}/{name}": float(value) for name, value in medians.items()}
     for row in table.to_dict("records"):
         name = row["problem"].partition(",")[0]
         found |= {f"{name}/{column}": row[column] for column in ("plateau", "window")}

@@ -187,26 +187,24 @@ def measured(
     ways = arm_lengths(arms, tolerance)
     gap, length = (_by_seed(ways, "training")[name] for name in ("bias_gap", "error_plateau"))
     latest = _latest(ways)
-    moves = {
-        name: some.drop(columns=USUAL).sub(some[USUAL], axis=0).unstack()
-        for name, some in (("gap", gap), ("length", length))
-    }
-    ramps = power_lengths(powers, tolerance)
+    ramps, determinations = power_lengths(powers, tolerance), _determinations(responses)
     power, depth = _by_seed(ramps, "power").error_plateau, ramps.depth.max()
     return {
         "zeroing-ends-the-error-plateau": error["as trained"] - error.zeroed,
-        "centring-changes-nothing": (error["as trained"] - error.centred).abs(),
         "permuting-keeps-the-plateau": error.permuted - error["as trained"],
         "swapped-bias-is-predicted": on_plateau.groupby("seed").as_largest.mean(),
         "loss-plateau-ignores-the-bias": loss["as trained"] - loss.zeroed,
         "a-gap-makes-a-plateau": dosed[max(dosed)] - dosed[min(dosed)],
-        **_determinations(responses),
+        "one-pass-predicts-doses": determinations["origin"],
+        "overlap-predicts-doses": determinations["overlap"],
         "late-bias-narrows-the-gap": gap[USUAL] - gap[latest],
         "late-bias-shortens-the-plateau": length[USUAL] - length[latest],
         "imbalance-widens-the-gap": gap["unequal classes"] - gap[USUAL],
         "smoothing-narrows-the-gap": gap[USUAL] - gap["smoothed labels"],
         "decay-narrows-the-gap": gap[USUAL] - gap["weight decay"],
-        "the-plateau-moves-with-the-gap": estimates.rank_correlation(pd.DataFrame(moves), "gap", "length"),
+        "the-plateau-moves-with-the-gap": estimates.rank_correlation(
+            ways, "bias_gap", "error_plateau", ["training"], "seed"
+        ),
         "bias-in-step-ends-the-plateau": power[1.0] - 2 * power[depth],
         "bias-last-keeps-the-answers": paths[paths.path == "then the bias"].groupby("seed").error.max(),
     }
@@ -218,7 +216,7 @@ def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ra
     dosed = responses.groupby("gap").measured.mean()
     latest = ways[ways.training.isin([USUAL, _latest(ways)])]
     late = estimates.paired_differences(latest, "training", USUAL, ["bias_gap", "error_plateau"])
-    from_origin, one_pass, overlap = _determinations(responses).values()
+    determinations = _determinations(responses)
     return {
         "usual_error": span(estimates.mean_and_interval(ways[ways.training == USUAL].error_plateau)),
         "doses": responses.gap.nunique(),
@@ -226,9 +224,9 @@ def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ra
         "largest_dose": largest,
         "least": dosed[smallest],
         "most": dosed[largest],
-        "r2_origin": span(from_origin, ".3f"),
-        "r2_one_pass": span(one_pass),
-        "r2_overlap": span(overlap),
+        "r2_origin": span(determinations["identity"], ".3f"),
+        "r2_one_pass": span(determinations["origin"]),
+        "r2_overlap": span(determinations["overlap"]),
         "late": ways.freeze_bias.max(),
         "late_gap": span(late.iloc[0]),
         "late_error": span(late.iloc[1]),
@@ -250,14 +248,14 @@ def _latest(ways: pd.DataFrame) -> str:
 
 
 def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
-    """Return R² of predicted and measured ends of plateaus, by claim."""
+    """Return R² of predicted and measured ends of plateaus: of both from the origin an `identity`."""
     ends = _by_seed(responses, "gap")
     pairs = {
-        "one-pass-predicts-doses-from-the-origin": ("measured from the origin", "predicted from the origin"),
-        "one-pass-predicts-doses": ("measured", "predicted from the origin"),
-        "overlap-predicts-doses": ("measured", "predicted with overlap"),
+        "identity": ("measured from the origin", "predicted from the origin"),
+        "origin": ("measured", "predicted from the origin"),
+        "overlap": ("measured", "predicted with overlap"),
     }
-    return {claim: estimates.determination_by_seed(ends[one], ends[other]) for claim, (one, other) in pairs.items()}
+    return {name: estimates.determination_by_seed(ends[one], ends[other]) for name, (one, other) in pairs.items()}
 
 
 def dose_figure(means: pd.DataFrame) -> Figure:

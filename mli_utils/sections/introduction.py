@@ -33,7 +33,7 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
     lengths = plateaus(fitted, tolerance)
     error = lengths.set_index(["network", "seed"]).error_plateau
     return {
-        "loss-falls-on-the-line": at_most(lengths.bump, RISE),
+        "loss-falls-on-the-line": at_most(lengths.set_index("seed").bump, RISE),
         "shallow-curve-looks-convex": lost_halfway(fitted)["shallow"],
         "deep-networks-have-a-plateau": error["deep"] - error["shallow"],
     }

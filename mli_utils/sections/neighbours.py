@@ -1,6 +1,6 @@
-"""Measures of related work in one table of many networks, and paths of single layers (section 11)."""
+"""One table of many networks; networks that moved far, with normalization, and layer by layer (section 11)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,28 +12,40 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mli_utils.core.config import DATASETS, InputError, choose
-from mli_utils.core.curves import chunks, curve
-from mli_utils.core.estimates import mean_and_interval, rank_correlation, rank_correlations
+from mli_utils.core.curves import Bias, chunks, with_biases
+from mli_utils.core.estimates import (
+    at_most,
+    clustered_mean,
+    intervals,
+    mean_and_interval,
+    rank_correlation,
+    rank_correlations,
+)
 from mli_utils.core.evaluation import evaluate, plain_float32
-from mli_utils.core.parameters import device_of, mix, parameter_groups
-from mli_utils.core.paths import alpha_grid, schedules
+from mli_utils.core.parameters import device_of, mix, parameter_groups, without_output_bias
+from mli_utils.core.paths import alpha_grid, interpolate_parameters
 from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.style import LABELS, colours, in_order, style
 from mli_utils.runs import settings
+from mli_utils.runs.biases import biased_curves, curves_under, dose, trained_bias
 from mli_utils.runs.files import write_atomically
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
 from mli_utils.runs.trained import Run, fields_of, table, together
 
 COLUMNS = {
+    "part": "grid: every setting, a seed of its own; kinds: three architectures; far: networks that moved far",
     "model": "kind of network: fcn, fully connected; vit, a small vision transformer",
     "depth": "weight layers from image to logits",
     "width": "units of each hidden layer",
+    "bias": "output, of the last layer only; or none",
     "init_scale": "factor on Kaiming-normal weights at the start",
     "optimizer": "sgd or adam",
     "momentum": "of sgd; 0 is plain SGD",
     "lr": "learning rate",
+    "schedule": "of the learning rate: constant, or linear decay to 0",
+    "stop_loss": "training loss that ends training, nats; 0: none does",
     "normalization": "none, or layer: layer norm",
     "seed": "of initialization and batches",
     "rule": "optimizer in words: SGD, momentum, Adam",
@@ -53,7 +65,10 @@ COLUMNS = {
     "test_wrong": "test images that are wrong in the end",
 }
 OTHERS = ("steps_to_fit", "test_accuracy", "train_loss", "bias_gap", "distance", "relative_distance")
-HELD = ("depth", "init_scale")  # controlled for in partial correlations
+HELD = ("depth", "init_scale", "width", "rule")  # controlled for in partial correlations
+RISE = 0.01  # nats; a larger rise of the loss counts as one
+DISTANCE = "path length over ‖θ(0)‖"
+CENTRED, WITHOUT = "common logits taken away", "trained without"
 
 
 def steps_to_fit(run: Run) -> float:
@@ -61,31 +76,69 @@ def steps_to_fit(run: Run) -> float:
     return stays_from(run.history["step"], run.history["error"] <= FITTED_ERROR)
 
 
-def line_totals(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
-    """Return curves on the linear and homogeneous path like `mli.interpolate`, but store no counts per class."""
-    points = alpha_grid(alphas)
+def line_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
+    """Return curves on the linear and homogeneous path of networks without hidden biases, from one pass for both."""
+    return biased_curves(runs, [_paths(run) for run in runs], alphas)
+
+
+def _paths(run: Run) -> dict[str, Bias]:
+    """Return the schedules of the output bias that make a linear path the linear or the homogeneous one."""
+    bias = trained_bias(run)
+    return {"linear": Bias(bias), "homogeneous": Bias(bias, run.config.depth)}
+
+
+def treated_curves(runs: Sequence[Run], doses: Sequence[float], alphas: int = 21) -> pd.DataFrame:
+    """Return `line_curves`, and curves of the same networks under other output biases or without common logits.
+
+    Paths: `linear`, `homogeneous`; `zeroed`, no output bias on the whole path; `dose 4`, a bias of 4 for one class
+    instead; `CENTRED`, no output bias, and at each α the mean logits over images taken from those of each image.
+    """
+    zero = [Bias(np.zeros(DATASETS[run.config.dataset].classes)) for run in runs]
+    biases = [
+        {**_paths(run), "zeroed": none, **{f"dose {gap:g}": dose(run, gap) for gap in doses}}
+        for run, none in zip(runs, zero, strict=True)
+    ]
+    centred = curves_under(runs, [{CENTRED: none} for none in zero], alphas, {"curves": "centred"}, _centred)
+    return pd.concat([biased_curves(runs, biases, alphas), centred], ignore_index=True)
+
+
+@torch.no_grad()
+def _centred(model, ends, images, points, biases) -> dict[str, np.ndarray]:
+    start, end = map(without_output_bias, ends)
+    pixels, labels = (part.to(device_of(end)) for part in (images.images, images.labels))
     parts = []
-    for path in ("linear", "homogeneous"):
-        bodies = _measure(runs, "lines", {"schedules": schedules(path)}, points, partial(_totals, path=path))
-        of_path = zip(runs, bodies, strict=True)
-        parts += [(fields_of(run, path=path), curve_of(run, body, points)) for run, body in of_path]
-    return together(parts, "path", *ALONG_CURVES)
+    with plain_float32():
+        for some in chunks(len(points), model, pixels.device):
+            logits = model.logits(interpolate_parameters(model, start, end, points[some]), pixels)
+            logits = logits - logits.mean(1, keepdim=True)
+            parts.append(with_biases(logits, points[some], torch.zeros_like(logits[0, 0]), biases, labels))
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
-def neighbours_table(runs: Sequence[Run], lines: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Return one row per run with the columns `COLUMNS`; `lines` are the `line_totals` of these runs.
+def neighbours_table(
+    parts: Mapping[str, Sequence[Run]], curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1
+) -> pd.DataFrame:
+    """Return one row per run with the columns `COLUMNS`.
+
+    Parameters
+    ----------
+    parts : runs by the part of the design that they belong to
+    curves : by part, curves of its runs in their order, among them those of `line_curves`
+    tolerance : tolerance of plateaus
 
     Raises
     ------
     InputError
         A run is given twice.
     """
+    runs = [run for some in parts.values() for run in some]
     if len({run.config for run in runs}) < len(runs):
         raise InputError("a run is there twice; allowed: every run once")
-    lengths = plateau(lines, tolerance)
+    lengths = plateau(pd.concat([curves[name] for name in parts]), tolerance)
     linear, homogeneous = (lengths[lengths.path == path].reset_index(drop=True) for path in ("linear", "homogeneous"))
     ended = table(runs)
     whole = ended.assign(
+        part=np.repeat(list(parts), [len(some) for some in parts.values()]),
         rule=np.select([ended.optimizer == "adam", ended.momentum > 0], ["Adam", "momentum"], "SGD"),
         **linear[["bump", "error_plateau", "loss_plateau"]],
         homogeneous_plateau=homogeneous.error_plateau,
@@ -106,29 +159,53 @@ def columns(table: pd.DataFrame) -> pd.DataFrame:
     return said
 
 
-def correlations(plain: pd.DataFrame) -> pd.DataFrame:
-    """Return rank correlations of plateaus and rises with `OTHERS`, plain and controlled for depth and scale."""
-    return rank_correlations(plain, OTHERS, ["error_plateau", "loss_plateau", "bump"], HELD)
+def correlations(grid: pd.DataFrame) -> pd.DataFrame:
+    """Return rank correlations of plateaus with `OTHERS`, plain and with the settings `HELD`."""
+    found = rank_correlations(grid, OTHERS, ["error_plateau", "loss_plateau"], HELD)
+    return found.assign(kind=found.kind.where(found.kind == "plain", "settings held"))
 
 
-def two_paths(fitted: pd.DataFrame) -> pd.DataFrame:
-    """Return error plateaus on two paths: networks with layer norm, plain networks of that size, and transformers.
+def rises(fitted: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest rises of the loss in networks that moved far, with the trained output bias and without.
+
+    Parameters
+    ----------
+    fitted : table of networks after `only_fitted`
+    moved : their curves, as `treated_curves` returns them
 
     Returns
     -------
-    One row per network and path: `network`, `seed`, `rule`, `init_scale`, `status`, `path`, `error_plateau`
+    One row per network and kind of bias: `seed`, `rule`, `lr`, `bias_gap`, `DISTANCE`, `output bias` (trained, zeroed)
+    and `bump`
     """
-    normed = fitted[(fitted.model == "fcn") & (fitted.normalization == "layer")]
-    alike = (fitted.depth == normed.depth.max()) & (fitted.width == normed.width.max())
-    some = fitted[alike | (fitted.model == "vit")]
-    some = some.rename(columns={"error_plateau": "linear", "homogeneous_plateau": "homogeneous"})
-    kind = some.normalization.map({"none": "plain", "layer": "layer norm"}).mask(some.model == "vit", "ViT")
-    return some.assign(network=kind).melt(
-        id_vars=["network", "seed", "rule", "init_scale", "status"],
-        value_vars=["linear", "homogeneous"],
-        var_name="path",
-        value_name="error_plateau",
-    )
+    keys = ["depth", "width", "init_scale", "optimizer", "momentum", "lr", "seed"]
+    far = fitted[fitted.part == "far"].rename(columns={"relative_distance": DISTANCE}).drop(columns="bump")
+    some = plateau(moved[moved.path.isin(["linear", "zeroed"])])
+    some = some.assign(**{"output bias": some.path.map({"linear": "trained", "zeroed": "zeroed"})})
+    both = far.merge(some[[*keys, "output bias", "bump"]], on=keys)
+    both["bump"] = both.bump.where(both.status == "fitted")
+    return both[["seed", "rule", "lr", "bias_gap", DISTANCE, "output bias", "bump"]]
+
+
+def treated_lengths(treated: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Return error plateaus of three architectures under each treatment of the output bias.
+
+    Returns
+    -------
+    One row per network and treatment: `architecture`, `seed`, `treatment` (a path of `treated_curves`, or
+    `WITHOUT`, the linear path of a network trained without output bias) and `error_plateau`
+    """
+    lengths = plateau(only_fitted(treated), tolerance)
+    without = lengths.bias == "none"
+    kind = lengths.normalization.map({"none": "plain", "layer": "layer norm"}).mask(lengths.model == "vit", "ViT")
+    lengths = lengths.assign(architecture=kind, treatment=lengths.path.mask(without, WITHOUT))
+    return lengths[~without | (lengths.path == "linear")][["architecture", "seed", "treatment", "error_plateau"]]
+
+
+def treatment_means(lengths: pd.DataFrame) -> pd.DataFrame:
+    """Return mean plateaus by architecture and treatment, with intervals cut to 0 and 1."""
+    found = intervals(lengths, ["architecture", "treatment"], ["error_plateau"]).drop(columns="measure")
+    return found.assign(low=found.low.clip(0), high=found.high.clip(upper=1))
 
 
 def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
@@ -161,44 +238,90 @@ def layer_lengths(layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float = 
 
 
 def measured(
-    runs: Sequence[Run], lines: pd.DataFrame, layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float
+    parts: Mapping[str, Sequence[Run]], curves: Mapping[str, pd.DataFrame], layers: pd.DataFrame, tolerance: float
 ) -> dict[str, pd.Series | dict]:
-    """Return the quantity of each claim of section 11; arguments as for `neighbours_table` and `layer_lengths`."""
-    of_runs = only_fitted(neighbours_table(runs, lines, tolerance))
-    grid, vit = (of_runs[of_runs.model == model] for model in ("fcn", "vit"))
-    plain, normed = (grid[grid.normalization == kind] for kind in ("none", "layer"))
-    bumps = grid.pivot(index=["depth", "width", "init_scale", "normalization", "seed"], columns="rule", values="bump")
-    lengths = layer_lengths(layers, whole, tolerance)
+    """Return the quantity of each claim of section 11.
+
+    Parameters
+    ----------
+    parts, curves : as for `neighbours_table`, in the parts grid, kinds and far; of the last two by `treated_curves`
+    layers : as `layer_curves` returns them, of the plain networks with an output bias among the kinds
+    tolerance : tolerance of plateaus
+    """
+    fitted = only_fitted(neighbours_table(parts, curves, tolerance))
+    grid = fitted[fitted.part == "grid"]
+    rising = rises(fitted, curves["far"])
+    rose = 1 - at_most(_fastest(rising).set_index(["seed", "rule", "output bias"]).bump, RISE)
+    as_trained = rising[rising["output bias"] == "trained"]
+    of_kinds = treated_lengths(curves["kinds"], tolerance)
+    lengths = of_kinds.set_index(["architecture", "seed", "treatment"]).error_plateau.unstack("treatment")
+    normed = lengths.loc[lengths.index.get_level_values("architecture") != "plain"]
+    largest = max((name for name in lengths if name.startswith("dose ")), key=_gap)
+    single = layer_lengths(layers, _whole(curves["kinds"]), tolerance)
     return {
-        "error-plateau-is-not-hardness": rank_correlation(plain, "error_plateau", "steps_to_fit", HELD),
-        "loss-plateau-is-not-hardness": rank_correlation(plain, "loss_plateau", "steps_to_fit", HELD),
-        "plateau-is-not-test-accuracy": rank_correlation(plain, "loss_plateau", "test_accuracy", HELD),
-        "gap-goes-with-the-plateau": rank_correlation(plain, "bias_gap", "error_plateau", HELD),
-        "far-goes-with-bumps": rank_correlation(grid, "relative_distance", "bump"),
-        "adam-makes-bumps": bumps.Adam - bumps.momentum,
-        "layer-norm-ends-the-story": normed.error_plateau - normed.homogeneous_plateau,
-        "transformers-end-the-story": vit.error_plateau - vit.homogeneous_plateau,
-        "one-layer-alone-has-less": lengths["all"] - lengths.one,
+        "monotone-is-the-rule": at_most(grid.set_index("seed").bump, RISE),
+        "error-plateau-is-not-hardness": rank_correlation(grid, "error_plateau", "steps_to_fit", HELD),
+        "loss-plateau-is-not-hardness": rank_correlation(grid, "loss_plateau", "steps_to_fit", HELD),
+        "plateau-is-not-test-accuracy": rank_correlation(grid, "loss_plateau", "test_accuracy", HELD),
+        "gap-goes-with-the-plateau": rank_correlation(grid, "bias_gap", "error_plateau", HELD),
+        "far-goes-with-bumps": rank_correlation(as_trained, DISTANCE, "bump", ["rule"], "seed"),
+        "adam-makes-bumps": rose[:, "Adam", "trained"] - rose[:, "momentum", "trained"],
+        "gap-goes-with-bumps": rank_correlation(_fastest_adam(rising), "bias_gap", "bump", cluster="seed"),
+        "layer-norm-needs-no-bias": lengths.zeroed["layer norm"],
+        "transformers-need-no-bias": lengths.zeroed["ViT"],
+        "zeroing-changes-nothing-there": normed.linear - normed.zeroed,
+        "nor-does-a-dose": normed[largest] - normed.zeroed,
+        "nor-training-without": normed.linear - normed[WITHOUT],
+        "common-logits-hold-the-error": normed.zeroed - normed[CENTRED],
+        "one-layer-alone-has-less": single["all"] - single.one,
     }
 
 
-def numbers(fitted: pd.DataFrame, lengths: pd.DataFrame) -> dict:
-    """Return the numbers in the text of section 11, from the table after `only_fitted` and `layer_lengths`."""
-    grid = fitted[fitted.model == "fcn"]
-    normed = grid[grid.normalization == "layer"]
-    rising = grid[grid.bump > 0.01].rule.value_counts().reindex(["Adam", "momentum", "SGD"], fill_value=0)
+def _fastest(rising: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `rises` at each rule's largest learning rate."""
+    return rising[rising.lr == rising.groupby("rule").lr.transform("max")]
+
+
+def _fastest_adam(rising: pd.DataFrame) -> pd.DataFrame:
+    fastest = _fastest(rising)
+    return fastest[(fastest.rule == "Adam") & (fastest["output bias"] == "trained")]
+
+
+def _gap(name: str) -> float:
+    return float(name.removeprefix("dose "))
+
+
+def _whole(treated: pd.DataFrame) -> pd.DataFrame:
+    """Return the linear curves of the plain networks with an output bias that `layer_curves` takes apart."""
+    plain = (treated.normalization == "none") & (treated.bias == "output")
+    return only_fitted(treated[plain & (treated.path == "linear")])
+
+
+def numbers(fitted: pd.DataFrame, curves: Mapping[str, pd.DataFrame], layers: pd.DataFrame) -> dict:
+    """Return the numbers in the text of section 11, from the table after `only_fitted` and curves as for `measured`."""
+    grid, single = fitted[fitted.part == "grid"], layer_lengths(layers, _whole(curves["kinds"]))
+    rising = rises(fitted, curves["far"])
+    fastest, of_adam = _fastest(rising), _fastest_adam(rising)
+    counts: dict[str, int] = {}
+    for (rule, bias), bump in fastest.groupby(["rule", "output bias"]).bump:
+        counts |= {f"rising_{rule}_{bias}": (bump > RISE).sum(), f"of_{rule}": bump.count()}
+    normed = fitted[(fitted.normalization == "layer") & (fitted.bias == "output")]
     return {
-        "bump_distance": span(rank_correlation(grid, "relative_distance", "bump")),
-        **rising.rename(lambda rule: f"rising_{rule.lower()}"),
-        "rising_all": rising.sum(),
-        "in_grid": len(grid),
-        "shown": grid[grid.normalization == "none"].steps_to_fit.count(),
+        **counts,
+        "bump_distance": span(rank_correlation(of_adam, DISTANCE, "bump", cluster="seed")),
+        "bump_gap": span(rank_correlation(of_adam, "bias_gap", "bump", cluster="seed")),
+        "rate_adam": fastest[fastest.rule == "Adam"].lr.max(),
+        "rate_momentum": fastest[fastest.rule == "momentum"].lr.max(),
+        "rising_grid": (grid.bump > RISE).sum(),
+        "in_grid": grid.bump.count(),
+        "shown": grid.steps_to_fit.count(),
+        "held_gap": span(mean_and_interval(grid.bias_gap)),
+        "normed_gap": span(mean_and_interval(normed.bias_gap)),
         "deepest": grid.depth.max(),
-        "norm_depth": normed.depth.max(),
-        "norm_width": normed.width.max(),
-        "one_layer": span(mean_and_interval(lengths.one)),
-        "all_layers": span(mean_and_interval(lengths["all"])),
-        "walked": len(lengths),
+        "widest": grid.width.max(),
+        "one_layer": span(clustered_mean(single.one, "seed", (0, 1))),
+        "all_layers": span(clustered_mean(single["all"], "seed", (0, 1))),
+        "walked": single["all"].count(),
         "all_runs": len(fitted),
         "fitted_runs": (fitted.status == "fitted").sum(),
     }
@@ -207,12 +330,6 @@ def numbers(fitted: pd.DataFrame, lengths: pd.DataFrame) -> dict:
 def _measure(runs: Sequence[Run], kind: str, key: dict, points: np.ndarray, compute) -> list[dict]:
     whole, made = {**key, "alphas": points.tolist()}, partial(compute, points=points)
     return measure([Measurement(run, kind, whole, "a curve", made, "neighbours") for run in runs], "curve")
-
-
-def _totals(model, ends, images, path: str, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Evaluate `curve` and sum its counts over classes."""
-    found = curve(model, ends[0], ends[1], points, path, images)
-    return {"loss": found["loss"], "wrong": found["wrong"].sum(1, keepdims=True)}
 
 
 @torch.no_grad()

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from mli_utils.core.config import FIELDS, InputError, make_config
-from mli_utils.core.estimates import at_most, mean_and_interval, paired_differences, shares
+from mli_utils.core.estimates import at_most, clustered_mean, paired_differences, shares
 from mli_utils.core.plateaus import apart, plateau
 from mli_utils.core.words import span
 from mli_utils.runs.trained import Run, counts
 
 KEYS = ["depth", "init_scale", "seed"]  # identify a network among those of one `bias`
 KINDS = {"is_guess": "first guess", "is_largest": "largest bias"}
+RISE = 0.01  # nats; a larger rise of the loss counts as one
 WORDS = {"none": "no biases", "output": "output bias", "all": "all biases"}
 
 
@@ -86,8 +87,8 @@ def shares_at(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
     return found.assign(predicted=found.measure.map(KINDS))
 
 
-def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tolerance: float) -> dict:
-    """Return the quantity of each claim of section 10.
+def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tolerance: float) -> dict[str, pd.Series]:
+    """Return the quantity of each claim of section 10, by seed and kind of network.
 
     Parameters
     ----------
@@ -98,38 +99,53 @@ def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tol
     """
     lengths = plateau(curves, tolerance)
     error = lengths[lengths.bias == "output"].set_index([*KEYS, "start"]).error_plateau.unstack("start")
+    replaced = lengths[lengths.start != "own"].set_index([*KEYS, "start", "bias"]).bump
+    by_bias = replaced.unstack("bias").reindex(columns=["none", "output"]).reset_index()
+    by_bias = deepest(by_bias).set_index([*KEYS, "start"])
     own = _own(predictions, middle)
-    output = own[own.bias == "output"]
-    guess = output.set_index(KEYS).is_guess.unstack("init_scale")
+    without = own[own.bias == "none"].set_index(KEYS).is_guess.unstack("depth")
     return {
-        "another-start-changes-little": error["other"] - error["own"],
+        "another-start-lengthens-the-plateau": error["other"] - error["own"],
         "the-origin-lengthens-the-plateau": error["zero"] - error["own"],
-        "monotone-from-any-start": at_most(lengths[lengths.start != "own"].bump, 0.01),
-        "untrained-networks-guess": own.guess_share,
-        "biases-explain-early-predictions": deepest(output).is_largest,
-        "guesses-explain-them-without-biases": own[own.bias == "none"].is_guess,
-        "scale-decides-between-them": guess[guess.columns.max()] - guess[guess.columns.min()],
+        "monotone-from-any-start": at_most(replaced, RISE),
+        "biases-break-monotonicity": by_bias["output"] - by_bias["none"],
+        "untrained-networks-guess": first_guesses(own),
+        "biases-explain-early-predictions": deepest(own[own.bias == "output"]).set_index(KEYS).is_largest,
+        "depth-ends-the-guess": without[without.columns.min()] - without[without.columns.max()],
     }
+
+
+def first_guesses(own: pd.DataFrame) -> pd.Series:
+    """Return the share of images that an untrained network predicts as one class, counting each network once.
+
+    Networks that differ only in biases are the same before training.
+    """
+    return own.groupby(KEYS).guess_share.first()
 
 
 def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFrame, middle: float) -> dict:
     """Return the numbers in the text of section 10."""
-    bumps, own = plateaus[plateaus.start != "own"].bump, _own(predictions, middle)
-    output = own[own.bias == "output"]
-    by_scale = output.groupby("init_scale").is_guess.mean()
+    replaced, own = plateaus[plateaus.start != "own"].dropna(subset="bump"), _own(predictions, middle)
+    gap = deepest(replaced[replaced.bias == "output"]).bump
+    output, without = (own[own.bias == bias] for bias in ("output", "none"))
+    by_depth = without.groupby("depth").is_guess.mean()
     return {
-        "rising": (bumps > 0.01).sum(),
-        "replaced": bumps.notna().sum(),
-        "first": span(mean_and_interval(own.guess_share)),
+        "rising": (replaced.bump > RISE).sum(),
+        "replaced": len(replaced),
+        "rising_none": (replaced[replaced.bias == "none"].bump > RISE).sum(),
+        "replaced_none": (replaced.bias == "none").sum(),
+        "rising_deepest": (gap > RISE).sum(),
+        "replaced_deepest": len(gap),
+        "rise_deepest": gap.mean(),
+        "first": span(clustered_mean(first_guesses(own), "seed", (0, 1))),
         "middle": middle,
+        "shallowest": own.depth.min(),
         "deepest": own.depth.max(),
-        "smallest": by_scale.index.min(),
-        "largest": by_scale.index.max(),
+        "smallest": own.init_scale.min(),
         "largest_share": 100 * deepest(output).is_largest.mean(),
         "guess_share": 100 * deepest(output).is_guess.mean(),
-        "without_share": 100 * own[own.bias == "none"].is_guess.mean(),
-        "guess_small": 100 * by_scale.iloc[0],
-        "guess_large": 100 * by_scale.iloc[-1],
+        "guess_shallow": 100 * by_depth.iloc[0],
+        "guess_deep": 100 * by_depth.iloc[-1],
         **counts(runs),
     }
 

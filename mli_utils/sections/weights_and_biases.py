@@ -284,10 +284,9 @@ def deviations(from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame
     return (evaluated - expected).abs()
 
 
-def claims(lengths: pd.DataFrame, deviations: pd.DataFrame) -> dict:
+def claims(lengths: pd.DataFrame) -> dict:
     """Return the quantity of each claim of section 03, by network."""
     return {
-        "one-pass-gives-the-curve": deviations.loss.groupby(level=NETWORK).max(),
         "prediction-is-an-upper-bound": at_most(lengths["measured"] - lengths["closed form"], ROUNDING),
         "prediction-ranks-plateaus": rank_correlation(lengths, "closed form", "measured"),
     }

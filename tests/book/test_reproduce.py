@@ -50,7 +50,7 @@ def test_every_section_becomes_a_page(reproduced, monkeypatch):
         assert about["profile"] == "smoke" and about["figures"]
         networks = [entry for entry in about["used"] if entry.startswith("runs/")]
         assert bool(networks) == (name not in UNTRAINED)
-        trained = f"computed afresh: {len(networks)} networks" if networks else "no network is trained here; computed "
+        trained = f"computed afresh: {len(networks)} networks" if networks else "no run of a plain configuration; computed "
         assert re.search(rf'<div class="made docutils">\s*<p><em>Profile .*smoke.*{trained}', rendered)
         assert str(root) not in json.dumps(made), "a page names a folder of this machine"
         figures = re.findall(r"<figure.*?</figure>", rendered, re.S)

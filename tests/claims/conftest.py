@@ -15,15 +15,25 @@ LONGER = {
     "statement": "It is longer.",
     "quantity": "difference (α)",
     "predicate": "above 0",
-    "over": "runs",
+    "can fail": "it is shorter",
+    "over": "mean",
+    "cluster": "seed",
+    "range": "any",
     "figure": "some-figure",
 }
-MOSTLY = LONGER | {"id": "mostly", "over": "share", "predicate": "above 0.5", "remark": "Few runs say little."}
-ORDERED = LONGER | {"id": "ordered", "over": "bootstrap", "section": "06_other"}
+MOSTLY = LONGER | {
+    "id": "mostly",
+    "over": "share",
+    "range": "0 to 1",
+    "predicate": "above 0.5",
+    "remark": "Few runs say little.",
+}
+ORDERED = LONGER | {"id": "ordered", "over": "estimate", "range": "-1 to 1", "section": "06_other"}
 SOLVED = {key: value for key, value in LONGER.items() if key != "cite"} | {
     "id": "solved",
     "source": "ours",
     "over": "exact",
+    "cluster": "none",
     "predicate": "between 1 and 2",
     "section": "06_other",
 }
@@ -54,12 +64,13 @@ def book(tmp_path):
 @pytest.fixture
 def measured(book, monkeypatch):
     """A book of which section 05 has a page, made under `small`."""
-    judged = {"value": 1.0, "low": 0.8, "high": 1.2, "n": 3, "left_out": 1, "tolerances": {"0.05": "holds"}}
+    judged = {"value": 1.0, "low": 0.8, "high": 1.2, "n": 9, "p": 0.001, "left_out": 1, "tolerances": {"0.05": "holds"}}
     about = {
         "profile": "small",
+        "first_run": "2026-02-01T00:00:00+00:00",
         "claims": [
             {"id": "longer", "verdict": "holds", **judged},
-            {"id": "mostly", "verdict": "undecided", **judged, "n": 2, "tolerances": {}},
+            {"id": "mostly", "verdict": "undecided", **judged, "n": 2, "p": None, "tolerances": {}},
         ],
     }
     page = book(LONGER, MOSTLY, ORDERED, SOLVED) / "book" / "notebooks" / "05_some.ipynb"

@@ -22,7 +22,8 @@ def test_the_ledger_has_every_claim(measured, monkeypatch):
     assert (longer.value, longer.left_out, longer["at 0.05"], longer["at 0.2"]) == (1, 1, "holds", "")
     assert longer.sentence == ""
     assert ledger.sentence["mostly"] == (
-        "Asked: difference (α), above 0.5; found: 1 (0.8 to 1.2) over 2 values, and 3 are needed. Few runs say little."
+        "Asked: difference (α), above 0.5; found: 1 (0.8 to 1.2) over 2\u00a0seeds, and 5 are needed. "
+        "Few runs say little."
     )
     assert "nothing was measured under profile small" in ledger.sentence["solved"]
     monkeypatch.setenv("MLI_PROFILE", "smoke")
@@ -38,6 +39,12 @@ def test_the_ledger_by_section_and_in_numbers(measured):
     assert account.numbers(ledger) == {
         "claims": 4,
         "score": "1 of 4 claims holds, 1 is undecided, 2 were not run",
+        "corrected": "1 of 4 claims holds, 1 is undecided, 2 were not run",
+        "lost": 0,
+        "tested": 1,
+        "wrong": 0.05,
+        "undecided_by_design": 1,  # no pilot says how many would do
+        "bound_first": 0,
         "of_the_paper": "1 of 3 claims holds, 1 is undecided, 1 was not run",
         "ours": "0 of 1 claim hold, 1 was not run",
     }
@@ -68,7 +75,13 @@ def test_the_ledger_is_drawn_and_told(measured, shown):
     plt.close(figure)
     account.show_ledger(ledger)
     some, other = (data.data for data, _ in shown)
-    assert some.startswith("**{doc}`05_some`**") and "{bdg-success}`holds`" in some and "3 (1 left out)" in some
+    assert (
+        some.startswith("**{doc}`05_some`**")
+        and "{bdg-success}`holds`" in some
+        and "9\u00a0seeds (1 left out)" in some
+        and "not committed" in some
+        and "over 10,000" in some
+    )
     assert "{numref}`some-figure`" in some and "abstract, {cite:t}`wang2023`" in some and "(ours)" in other
     assert some.count("\n- ") == 1 and other.count("\n- ") == 2
     with pytest.raises(mli.InputError, match="no claim to draw"):

@@ -21,7 +21,10 @@ def verdicts(found):
 
 def test_a_lab_without_pages_shows_the_record(measured, monkeypatch):
     entries = ledger.entries("small")
-    assert [list(entry) for entry in entries] == [["id", "statement", "value", "low", "high", "n", "verdict"]] * 4
+    told = ["id", "statement", "cluster", "range", *ledger.FOUND]
+    assert [list(entry) for entry in entries] == [told] * 4
+    assert (entries[0]["range"], entries[1]["range"]) == ([None, None], [0, 1])
+    assert entries[0]["first_run"] == "2026-02-01T00:00:00+00:00" and entries[0]["bound_set"] is None
     assert entries[3]["value"] is None and entries[3]["n"] is None and entries[3]["verdict"] == "not run"
     assert json.loads(ledger.json_text(entries)) == entries
     assert set(ledger.measured("small")["solved"]) == set(ledger.measured("small")["longer"]) == set(ledger.NOT_RUN)
@@ -86,3 +89,11 @@ def test_the_report_has_a_line_a_claim_and_the_score():
     beside = ledger.report("small", found).splitlines()
     assert beside[1].split()[-2:] == ["holds", "agrees"] and "not in it" in beside[2]
     assert beside[-1] == "1 of 2 claims holds, 1 fails; 1 agrees with the record"
+
+
+def test_holm_s_correction_is_over_all_claims_that_were_tested():
+    found = {
+        name: {"p": p, "verdict": "holds"} for name, p in {"a": 0.001, "b": 0.03, "c": 0.04, "exact": None}.items()
+    }
+    after = ledger.corrected(found)
+    assert [after[name]["corrected"] for name in found] == ["holds", "undecided", "undecided", "holds"]

@@ -13,6 +13,8 @@ from .conftest import LONGER
 
 def test_claims_are_read_as_they_are_written(book):
     longer, mostly, *_ = statements.load()
+    assert (longer.range, mostly.range, longer.cluster) == ((-math.inf, math.inf), (0, 1), "seed")
+    assert statements.parse_range("0 up") == (0, math.inf) and longer.can_fail == "it is shorter"
     assert (longer.cite, longer.remark, mostly.remark) == ("wang2023", "", "Few runs say little.")
     assert longer.predicate == Predicate(0, math.inf, "above 0")
     assert [claim.id for claim in statements.of_section("06_other")] == ["ordered", "solved"]
@@ -36,7 +38,11 @@ def test_claims_are_read_as_they_are_written(book):
         ),
         ({"source": "blog"}, "unknown source of book/claims.yml, claim longer: 'blog'; known: abstract, section"),
         ({"cite": "wang2022"}, "'wang2022' (did you mean 'wang2023'?); known: wang2023"),
-        ({"over": "seeds"}, "'seeds'; known: runs, share, bootstrap, exact"),
+        ({"over": "seeds"}, "'seeds'; known: mean, share, estimate, exact"),
+        ({"can fail": None}, "claim longer: can fail is missing"),
+        ({"cluster": "run"}, "'run'; known: seed, network, draw, none"),
+        ({"cluster": "none"}, "cluster='none' is not allowed; allowed: none if over is exact, else a cluster"),
+        ({"range": "0 to 0"}, "claim longer: range='0 to 0' is not allowed; allowed: X to Y with X < Y, X up, any"),
         ({"figure": "no-figure"}, "known: some-figure"),
         ({"predicate": "at least 3"}, "claim longer: predicate='at least 3' is not allowed; allowed: above X, below X"),
         ({"predicate": "between 2 and 1"}, "with X < Y"),

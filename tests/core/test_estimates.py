@@ -37,15 +37,41 @@ def test_shares_have_wilson_s_interval():
     assert row["mean"] == 0.8 and row["low"] == pytest.approx(0.4902, abs=1e-4) and row["n"] == 10
 
 
-def test_bootstrap_covers_and_knows_its_limits():
-    values = np.random.default_rng(0).normal(1.0, 2.0, 40)
-    found = estimates.bootstrap(values)
-    assert found["n"] == 40 and found["mean"] == pytest.approx(values.mean())
-    mean, low, high = estimates.interval(values)
-    assert found["low"] == pytest.approx(low, abs=0.15) and found["high"] == pytest.approx(high, abs=0.15)
-    assert estimates.bootstrap(values) == found  # a fixed seed
-    assert math.isnan(estimates.bootstrap([1.0, 2.0])["low"]) and estimates.bootstrap([])["n"] == 0
-    assert estimates.bootstrap([0.5, 0.5, 0.5, math.nan]) == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 3}
+def test_a_cluster_counts_once_and_an_interval_stays_in_its_range():
+    values = pd.Series([0.0, 1.0, 1.0, 1.0, 0.9, 0.8, np.nan], index=pd.Index([1, 1, 2, 2, 3, 4, 5], name="seed"))
+    found = estimates.clustered_mean(values, "seed", (0, 1))
+    plain = estimates.mean_and_interval([0.5, 1.0, 0.9, 0.8])
+    assert (found["mean"], found["low"], found["n"]) == (pytest.approx(plain["mean"]), pytest.approx(plain["low"]), 4)
+    assert plain["high"] > 1 and found["high"] == 1
+    told = pd.Series([True] * 6, index=pd.Index([1, 1, 2, 2, 3, 3], name="seed"))
+    assert estimates.clustered_share(told, "seed") == estimates.share([1, 1, 1])
+    mixed = pd.Series([True, False, True, True], index=pd.Index([1, 1, 2, 2], name="seed"))
+    assert estimates.clustered_share(mixed, "seed") == estimates.clustered_mean(mixed, "seed", (0, 1))
+
+
+def test_so_many_clusters_are_needed():
+    assert estimates.needed(1.0, 1.0, [0.0]) == 10  # the textbook's number for an effect of one standard deviation
+    assert estimates.needed(0.5, 1.0, [0.0, 1.0]) == 34  # likewise for half of one
+    assert estimates.needed(0.0, 1.0, [0.0]) is None and estimates.needed(1e-3, 1.0, [0.0]) is None
+    assert estimates.needed(3.0, 0.0, [0.0]) == 2
+
+
+def test_holm_s_correction_is_the_textbook_s():
+    assert estimates.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert estimates.holm([0.9, 0.8]).tolist() == [1, 1] and len(estimates.holm([])) == 0
+
+
+def test_rank_correlations_resample_clusters_whole():
+    draw = np.random.default_rng(0)
+    x = np.repeat(draw.normal(size=12), 20)
+    frame = pd.DataFrame({"x": x, "y": x + draw.normal(size=240), "seed": np.repeat(range(12), 20)})
+    rows, seeds = (estimates.rank_correlation(frame, "x", "y", (), cluster) for cluster in (None, "seed"))
+    assert rows["mean"] == seeds["mean"] and (rows["n"], seeds["n"]) == (240, 12)
+    assert seeds["high"] - seeds["low"] > 1.5 * (rows["high"] - rows["low"])
+    uneven = estimates.rank_correlation(frame[3:], "x", "y", (), "seed")
+    assert uneven["n"] == 12 and abs(uneven["low"] - seeds["low"]) < 0.1
+    assert estimates.rank_correlation(frame.set_index("seed"), "x", "y", (), "seed") == seeds
+    assert math.isnan(estimates.rank_correlation(frame[frame.seed < 7], "x", "y", (), "seed")["low"])
 
 
 def test_rank_correlations_are_spearman_s_and_hold_what_is_given():
@@ -65,12 +91,12 @@ def test_rank_correlations_are_spearman_s_and_hold_what_is_given():
 
 
 def test_r_squared_is_that_of_the_prediction_as_it_stands():
-    measured = pd.DataFrame({1.0: [0.1, 0.2, 0.3], 2.0: [0.5, 0.6, 0.7]})
-    assert estimates.determination_by_seed(measured, measured) == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 3}
+    measured = pd.DataFrame({1.0: np.arange(8) / 10, 2.0: np.arange(8) / 10 + 0.4})
+    assert estimates.determination_by_seed(measured, measured) == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 8}
     assert estimates.determination([0, 1], [0.5, 0.5]) == 0 and estimates.determination([0, 1], [1, 0]) == -3
     assert math.isnan(estimates.determination([1, 1], [1, 1]))
-    few = estimates.determination_by_seed(measured[:2], measured[:2])
-    assert few["n"] == 2 and math.isnan(few["low"])
+    few = estimates.determination_by_seed(measured[:7], measured[:7])
+    assert few["n"] == 7 and math.isnan(few["low"])
     none = estimates.determination_by_seed(measured * np.nan, measured)
     assert none["n"] == 0 and math.isnan(none["mean"])
 

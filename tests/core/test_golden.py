@@ -11,13 +11,15 @@ import pytest
 
 import mli_utils as mli
 from mli_utils.core.versions import VERSIONS
+from mli_utils.runs.budgets import DESIGNS, budgets
 from mli_utils.runs.files import address
 from mli_utils.runs.trained import run_key
-from mli_utils.sections import bias_ablation, bias_gap, interventions, neighbours, weights_and_biases
+from mli_utils.sections import bias_ablation, bias_gap, hardness, interventions, neighbours, weights_and_biases
 
 GOLDEN = Path(__file__).with_name("golden.json")
+SMALL = dict(depth=4, width=24, init_scale=0.9, n_train=200, epochs=10)
 CONFIGS = [
-    mli.RunConfig(depth=4, width=24, init_scale=0.9, lr=0.05, n_train=200, epochs=10, bias=bias, optimizer=optimizer)
+    mli.RunConfig(**SMALL, lr=0.05, bias=bias, optimizer=optimizer)
     for bias, optimizer in (("none", "sgd"), ("all", "sgd"), ("output", "adam"))
 ]
 
@@ -37,11 +39,13 @@ def numbers() -> dict:
             *weights_and_biases.predict(trained, 3).loss,
         ],
         "bias_gap": [
-            *bias_gap.survey([2, 3], [0.1], [3], seeds=1).gap,
+            *bias_gap.survey([2, 3], [0.1], [3], seeds=[0]).gap,
             *bias_gap.through_time(3, 0.1, 3, points=4).bias,
         ],
         "interventions": interventions.biased_curves(trained, biases, 3).loss,
         "neighbours": neighbours.layer_curves(trained, 3).loss,
+        "hardness": hardness.race({**SMALL, "bias": ["none"], "lr": [0.05, 0.1]}, [0], 100.0, 3).loss,
+        "budgets": [pull for design in DESIGNS for pull in budgets([CONFIGS[1]], design).pull.iloc[-4:]],
         "bias_ablation": bias_ablation.predict_images(trained, alphas=3, images=4)[0].probability,
     }
     return {

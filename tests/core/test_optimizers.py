@@ -41,6 +41,16 @@ def test_by_hand_and_autograd_add_the_gradient_of_each_network_s_own_loss(bias, 
             assert torch.allclose(new, keep * old + torch.stack(of_runs), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_errors_are_the_slope_along_the_logits(smoothing):
+    model, params, images, labels = case("all", 3, samples=7)
+    answers = torch.nn.functional.one_hot(labels, 10).double() * (1 - smoothing) + smoothing / 10
+    expected = (model.logits(params, images).softmax(-1) - answers) / 7
+    for gradient in (optimizers.ByHand(smoothing), optimizers.Autograd(model, smoothing)):
+        gradient(params, images, labels, [torch.zeros_like(value) for value in params.values()], 0.0)
+        assert torch.allclose(gradient.errors, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_one_s_own_buffers_serve_smaller_and_larger_batches():
     by_hand = optimizers.ByHand()
     for samples in (5, 3, 8):

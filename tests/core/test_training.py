@@ -134,6 +134,53 @@ def test_a_schedule_scales_every_step():
     assert cosine.summary["distance"] != half.summary["distance"]
 
 
+WAYS = [
+    dict(),
+    dict(bias="all", clip=0.3, weight_decay=1e-3, schedule="cosine", label_smoothing=0.1, freeze_bias=7, batch_size=30),
+    dict(normalization="layer", momentum=0.0, batch_size=30),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_budget_sums_up_to_the_bias_and_changes_nothing(small, way):
+    fields = {**small, "epochs": 20, **way}
+    configs = [mli.RunConfig(**fields, stop_loss=1.5 if seed else 0, seed=seed) for seed in range(2)]
+    budget = training.Budget(configs)
+    watched = {run.config: run for run in trained(configs, watch=budget)}
+    for config, run in {run.config: run for run in trained(configs)}.items():
+        assert distance(run.end, watched[config].end) == 0 and run.history.equals(watched[config].history)
+        rows = budget.logged[config]
+        assert [row["step"] for row in rows] == run.history.step.tolist()
+        assert rows[-1]["pull"] - rows[-1]["intrusions"] == pytest.approx(run.summary["output_bias"], abs=1e-5)
+        assert not rows[0]["pull"].any() and not rows[0]["intrusions"].any()
+        if not config.label_smoothing:
+            assert (rows[-1]["pull"] > 0).all() and (rows[-1]["intrusions"] > 0).all()
+
+
+def test_a_budget_of_a_convolutional_network():
+    config = mli.RunConfig(model="vgg16", dataset="digits32", width=4, n_train=20, batch_size=10, epochs=3, clip=1.0)
+    budget = training.Budget([config])
+    (run,) = trained([config], watch=budget)
+    last = budget.logged[config][-1]
+    assert last["pull"] - last["intrusions"] == pytest.approx(run.summary["output_bias"], abs=1e-7)
+
+
+@pytest.mark.parametrize("fields", [dict(bias="none"), dict(optimizer="adam")])
+def test_a_budget_needs_a_bias_and_sgd(small, fields):
+    with pytest.raises(mli.InputError, match="no budget of its output bias; allowed: bias 'output' or 'all', sgd"):
+        training.Budget([mli.RunConfig(**small, **fields)])
+
+
+def test_separation_is_the_area_under_the_curve_whatever_the_bias():
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    logits = torch.tensor([[[3.0, 0], [2, 5], [1, 5], [1, 7], [0, 5]]])
+    # class 0: 5.5 of its 6 pairs, one tied; class 1: 7 beats all three, 5 beats one and ties with two
+    assert training.separation(logits, labels).tolist() == [pytest.approx([5.5 / 6, 5 / 6])]
+    assert torch.equal(
+        training.separation(logits + torch.tensor([9.0, -4]), labels), training.separation(logits, labels)
+    )
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_trains_and_measures_as_the_processor_does(small_config):
     here, there = (trained([small_config], device=device)[0] for device in ("cpu", "cuda"))

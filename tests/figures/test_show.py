@@ -17,7 +17,7 @@ from mli_utils.runs import settings
 def test_show_saves_the_figure_its_data_and_what_made_it(small, shown, tmp_path):
     runs = mli.train(mli.grid(**small, seed=range(2)))
     curves = mli.interpolate(runs, ["linear", "homogeneous"], alphas=5)
-    made = []
+    made, open_before = [], plt.get_fignums()
     for _ in range(2):
         mli.show(mli.curve_figure(curves), "two-paths", curves, runs)
         made.append({path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()})
@@ -33,7 +33,7 @@ def test_show_saves_the_figure_its_data_and_what_made_it(small, shown, tmp_path)
     assert image["image/svg+xml"].startswith("<?xml") and mark["figure"] == "two-paths"
     assert "[data](figures/two-paths.csv)" in mark["below"] and "seeds 0–1" in mark["below"]
     assert below.data == mark["below"] and left_out[settings.FIGURE_MARK] == {"left out": True}
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before
 
 
 @pytest.mark.parametrize("name", ["../etc", "", "a b", "fig.svg"])
@@ -46,7 +46,7 @@ def test_a_name_that_is_no_file_name_is_refused(name, tmp_path):
 
 def test_a_figure_of_no_run_says_so(shown):
     mli.show(plt.figure(), "nothing", pd.DataFrame({"x": [1]}))
-    assert shown[0][1][settings.FIGURE_MARK]["below"].endswith("Profile small; no trained network.")
+    assert shown[0][1][settings.FIGURE_MARK]["below"].endswith("Profile small; no run of a plain configuration.")
 
 
 def glued(shown):

@@ -181,14 +181,14 @@ def test_claims_are_measured_from_curves_by_seed(plateaus):
     expected = {
         "homogeneous-path-shortens-the-error-plateau": [0.8 - 0.6, 0.9 - 0.4, 0.7 - 0.2],
         "biases-make-the-error-plateau": [0.8 - 0.2, 0.9 - 0.6, 0.7 - 0.4],
-        "biased-networks-have-a-loss-plateau": [0.5, 0.6, 0.7],
+        "biases-make-the-loss-plateau": [0.25, 0.3, 0.35],
         "loss-plateau-needs-no-bias": [0.5, 0.5, 0.5],
     }
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].sort_index().tolist() == pytest.approx(values, abs=1e-9), name
-    longer = bias_ablation.measured(pd.concat(frames, ignore_index=True), 0.05)["biased-networks-have-a-loss-plateau"]
-    assert longer.sort_index().tolist() == pytest.approx([0.25, 0.3, 0.35], abs=1e-9)  # half the fall, half the way
+    longer = bias_ablation.measured(pd.concat(frames, ignore_index=True), 0.05)["biases-make-the-loss-plateau"]
+    assert longer.sort_index().tolist() == pytest.approx([0.125, 0.15, 0.175], abs=1e-9)  # half the fall, half the way
 
 
 def test_numbers_of_the_text(small, plateaus):

@@ -1,4 +1,4 @@
-"""Predictions on the plateau, on classes and curves made by hand, whose answers can be read off."""
+"""Budgets, orders and predictions on the plateau, on classes and curves made by hand, whose answers can be read off."""
 
 from dataclasses import asdict
 
@@ -8,6 +8,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 import mli_utils as mli
+from mli_utils.runs.budgets import budgets
+from mli_utils.runs.budgets import learned as learned_by_design
 from mli_utils.runs.measured import class_order
 from mli_utils.runs.store import Store
 from mli_utils.runs.trained import Run
@@ -50,10 +52,85 @@ def curves():
     return pd.DataFrame(rows)
 
 
-def test_a_row_a_run(classes):
-    found = section.summarize(classes)
-    assert found[["first_learned", "last_learned"]].to_numpy().tolist() == [[1, 5], [2, 4]]
-    assert found.gap.tolist() == [3, 1.5] and found.τ[0] == pytest.approx(1)
+def ended(design, seed, bias, pull, ranking, argmax=None, brightness=(1.0, 1.0, 1.0)):
+    """What `budgets.learned` says of one run on three classes."""
+    return pd.DataFrame(
+        {
+            "design": design,
+            "seed": seed,
+            "run": seed,
+            "label": range(3),
+            "brightness": brightness,
+            "pull": pull,
+            "intrusions": np.subtract(pull, bias),
+            "output_bias": bias,
+            "learned_at": ranking if argmax is None else argmax,
+            "trusted_at": ranking,
+            "separated_at": ranking,
+        }
+    )
+
+
+@pytest.fixture
+def designs():
+    ones = [
+        ended("plain", 0, [-1.0, 0.0, 1.0], [1.0, 2.0, 3.0], [1, 2, 3], argmax=[3, 2, 1]),
+        ended("plain", 1, [1.0, 0.0, -1.0], [0.0, 2.0, 1.0], [np.nan, 2, np.nan]),
+        ended("equal", 0, [-1.0, 0.0, 1.0], [1.0, 2.0, 3.0], [1, 3, 2]),
+        ended("dimmed", 0, [-1.0, 0.0, 1.0], [1.0, 2.0, 3.0], [1, 3, 2], brightness=(1.0, 0.8, 0.5)),
+    ]
+    return pd.concat(ones, ignore_index=True)
+
+
+def test_a_bias_is_pull_less_intrusions(designs):
+    found = section.parts(designs).set_index(["design", "seed"])
+    assert found.gap.tolist() == [2, 2, 2, 2]
+    assert found.share_of_pull["plain"].tolist() == pytest.approx([1.0, -0.5])  # cov(b, A) / var(b)
+    assert found.with_pull["plain", 1] == pytest.approx(-0.5)
+    assert np.isnan(found.with_intrusions["plain", 0])  # the same for all classes
+    against = section.against_parts(designs)
+    sums = against.groupby(["design", "seed", "label"]).agg(logits=("logits", "sum"), bias=("output bias", "first"))
+    assert sums.logits.tolist() == pytest.approx(sums.bias.tolist())
+
+
+def test_the_order_of_learning_by_every_clock(designs):
+    found = section.orders(designs).set_index(["design", "clock", "seed"])
+    assert found.bias_order["plain", "ranking", 0] == 1 and found.bias_order["plain", "argmax", 0] == -1
+    assert found.last_is_largest["plain", "argmax", 0] == 0
+    # classes 0 and 2 are never learned: last both, and one of them has the largest bias
+    assert found.last_is_largest["plain", "ranking", 1] == 0.5 and found.bias_order["plain", "ranking", 1] == 0
+    assert found.bias_order["dimmed", "brightness", 0] == 1 and found.last_is_dimmest["dimmed", "brightness", 0] == 1
+    assert found.last_is_dimmest["dimmed", "ranking", 0] == 0
+    assert "brightness" not in found.loc["plain"].index.get_level_values("clock")
+    assert section.in_places(designs).place[3:6].tolist() == [2.5, 1, 2.5]
+
+
+def test_estimates_have_a_row_a_measure_and_stay_in_their_range(designs):
+    found = section.estimates(designs).set_index(["design", "clock", "measure"])
+    tops = found.xs("last_is_largest", level="measure")
+    assert ((tops.low.dropna() >= 0) & (tops.high.dropna() <= 1)).all()
+    assert found.loc[("plain", "budget", "gap"), "n"] == 2
+
+
+def test_identity_is_everything_where_all_networks_agree_and_nothing_where_biases_are_drawn():
+    agreed = pd.concat([ended("plain", seed, [-1.0, 0.0, 1.0], [0.0] * 3, [1, 2, 3]) for seed in range(5)])
+    assert section.identity_share(agreed).tolist() == pytest.approx([1.0] * 5)
+    draws = np.random.default_rng(0).normal(size=(200, 3))
+    drawn = pd.concat([ended("plain", seed, bias, [0.0] * 3, [1, 2, 3]) for seed, bias in enumerate(draws)])
+    assert abs(section.identity_share(drawn).mean()) < 0.05
+    half = drawn.assign(output_bias=drawn.output_bias + np.tile(np.array([-1.0, 0, 1]) * np.sqrt(1.0), 200))
+    # class means vary by 1 (two degrees of freedom), networks by 1 around them
+    assert section.identity_share(half).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_ended_networks_stay_as_they_ended():
+    rows = [
+        {"run": run, "step": step, "brightness": 1.0, "pull": value, "intrusions": 0.0, "output_bias": value}
+        for run, values in enumerate(([0.0, 1.0], [0.0, 2.0, 3.0]))
+        for step, value in enumerate(values)
+    ]
+    course = section.through_training(pd.DataFrame(rows))
+    assert course[course.part == "bias"].sort_values("step").logits.tolist() == [0, 1.5, 2]
 
 
 def test_predictions_on_the_plateau(classes, curves):
@@ -80,25 +157,31 @@ def test_shares_along_the_line(classes, curves):
     plt.close(figure)
 
 
-def test_claims_compare_the_bias_with_the_order_and_the_guess(classes, curves):
-    found = section.measured(classes, curves, tolerance=0.1)
-    assert found["biases-differ-on-balanced-data"].tolist() == [3, 1.5]
-    assert found["last-learned-has-the-largest-bias"].tolist() == [True, True]
+def test_claims_compare_the_bias_with_the_order_and_the_guess(classes, curves, designs):
+    found = section.measured(classes, curves, designs, tolerance=0.1)
+    assert found["later-learned-more-biased"].to_dict() == {0: 1, 1: 0}
+    assert found["argmax-hides-the-order"][0] == 2
+    assert found["dimmest-class-has-the-largest-bias"].tolist() == [1]
     assert found["bias-beats-the-first-guess"].tolist() == pytest.approx([0.8, -0.1])
-    assert found["later-learned-more-biased"]["n"] == 2
+    assert all(values.index.name == "seed" for values in found.values())
 
 
-def test_numbers_of_the_text(classes, curves):
+def test_numbers_of_the_text(classes, curves, designs):
     summary = {"status": "fitted", "class_counts": [4, 5, 4]}
-    runs = [Run(mli.RunConfig(), {"summary": {**summary, "output_bias": [0.0]}}, Store("nowhere"))] * 2
-    found = section.numbers(runs, classes, section.plateau_predictions(classes, curves))
-    assert found["last_is_largest"] == 2 and found["largest_is_guess"] == 0 and found["with_plateau"] == 2
+    biases = [[-1.0, 0.0, 1.0], [1.0, 0.0, -1.25]]
+    runs = [
+        Run(mli.RunConfig(seed=seed), {"summary": {**summary, "output_bias": bias}}, Store("nowhere"))
+        for seed, bias in enumerate(biases)
+    ]
+    found = section.numbers(runs, classes, section.plateau_predictions(classes, curves), designs)
+    assert found["deviation"] == 0.25 and 0.99 < found["correlation"] < 1 and found["never_ranked"] == 2
+    assert found["largest_is_guess"] == 0 and found["with_plateau"] == 2 and found["dimmed_networks"] == 1
     assert found["as_largest"] == pytest.approx(45) and found["members"] == "4 to 5" and found["fitted_runs"] == 2
 
 
 def test_where_no_run_fitted_nothing_is_measured():
-    classes = class_order([])
+    classes, designs = class_order([]), learned_by_design(budgets([]))
     curves = mli.interpolate([], "linear", 3, by_class=True)
-    assert section.summarize(classes).empty
-    assert all(not len(values) or values["n"] == 0 for values in section.measured(classes, curves, 0.1).values())
+    assert all(not len(values) for values in section.measured(classes, curves, designs, 0.1).values())
+    assert section.estimates(designs).empty
     plt.close(section.share_figure(section.predicted_as(classes, curves), chance=0.1))

@@ -1,100 +1,188 @@
+"""Effects of the output bias over depth, scale and training, from curves made by hand."""
+
 from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.sections import depth_and_scale as section
 
-ENDS = {  # where the error begins to fall, by bias and path: at depths 2 and 3, and at depth 3 from a smaller scale
-    ("none", "linear"): {(2, 1.0): 0.1, (3, 1.0): 0.2, (3, 0.5): 0.2},
-    ("output", "homogeneous"): {(2, 1.0): 0.1, (3, 1.0): 0.1, (3, 0.5): 0.1},
-    ("output", "linear"): {(2, 1.0): 0.2, (3, 1.0): 0.5, (3, 0.5): 0.6},
-}
+FREE = 0.1  # error plateau without biases
+BIASED = {(2, 1.0): 0.1, (3, 1.0): 0.1, (4, 1.0): 0.2, (2, 0.5): 0.1, (3, 0.5): 0.3, (4, 0.5): 0.6}
+
+
+def curves(length, **fields):
+    """Curves of two seeds that fall off a cliff from chance at `length`, a little later for the second."""
+    alphas, frames = np.linspace(0, 1, 101), []
+    for config in mli.grid(dataset="digits", seed=[0, 1], **fields):
+        chance = alphas <= length + 0.01 * config.seed + 1e-9
+        measured = {"loss": np.log(10) * chance, "error": 0.9 * chance}
+        frames.append(
+            pd.DataFrame({**asdict(config), "status": "fitted", "path": "linear", "alpha": alphas, **measured})
+        )
+    return pd.concat(frames)
 
 
 @pytest.fixture
 def fitted():
-    """Curves that fall off a cliff from chance at their plateau's end, a little later for the second seed."""
-    alphas, frames = np.linspace(0, 1, 101), []
-    for (bias, path), ends in ENDS.items():
-        for (depth, scale), end in ends.items():
-            for config in mli.grid(dataset="digits", bias=bias, depth=depth, init_scale=scale, seed=[0, 1]):
-                chance = alphas <= end + 0.01 * config.seed + 1e-9
-                measured = {"loss": np.log(10) * chance, "error": 0.9 * chance}
-                told = {"status": "fitted", "path": path, "alpha": alphas}
-                frames.append(pd.DataFrame({**asdict(config), **told, **measured}))
-    return pd.concat(frames)
-
-
-def test_three_kinds_of_curve_in_the_order_of_depth_and_scale(fitted):
-    lengths = section.plateaus(fitted)
-    assert list(lengths.curve.unique()) == ["output bias, linear", "output bias, homogeneous", "no biases"]
-    line = lengths[lengths.curve == section.LINE]
-    assert list(zip(line.depth, line.init_scale, line.seed, strict=True)) == [
-        (depth, scale, seed) for depth, scale in ((2, 1.0), (3, 0.5), (3, 1.0)) for seed in (0, 1)
+    """Curves over three depths and two scales, with and without an output bias."""
+    pairs = [
+        curves(length, bias=bias, depth=depth, init_scale=scale)
+        for (depth, scale), biased in BIASED.items()
+        for bias, length in (("output", biased), ("none", FREE))
     ]
-    assert line.error_plateau.tolist() == pytest.approx([0.2, 0.21, 0.6, 0.61, 0.5, 0.51], abs=0.01)
+    return pd.concat(pairs)
 
 
-def test_claims_compare_the_ends_seed_by_seed(fitted):
-    found = section.measured(fitted, 3, 1.0, tolerance=0.1)
-    assert found["plateau-grows-with-depth"].tolist() == pytest.approx([0.3, 0.3])
-    assert found["plateau-grows-as-scale-shrinks"].tolist() == pytest.approx([0.1, 0.1])
-    assert found["depth-acts-through-the-bias"].tolist() == pytest.approx([0.2, 0.2])
+BASE = {"lr": 0.02, "batch_size": 50, "stop_loss": 0.01}
 
 
-def test_a_seed_of_which_one_network_did_not_fit_is_left_out(fitted):
-    fitted.loc[(fitted.bias == "none") & (fitted.depth == 2) & (fitted.seed == 0), ["loss", "error"]] = np.nan
-    found = section.measured(fitted, 3, 1.0, tolerance=0.1)
-    assert found["plateau-grows-with-depth"].isna().tolist() == [False, False]
-    assert found["depth-acts-through-the-bias"].isna().tolist() == [True, False]
+@pytest.fixture
+def tried():
+    """Curves of three ways of training, with and without an output bias."""
+    ways = [(BASE, 0.5), ({**BASE, "lr": 0.01}, 0.3), ({**BASE, "batch_size": 100, "lr": 0.01}, 0.2)]
+    return pd.concat(
+        curves(length if bias == "output" else FREE, bias=bias, n_train=100, **way)
+        for way, length in ways
+        for bias in ("output", "none")
+    )
 
 
-def test_rows_at_both_ends_are_named():
-    lengths = pd.DataFrame({"curve": "a", "depth": [4, 6, 8], "mean": [0.1, 0.2, 0.3]})
-    found = section.ends(lengths, "depth")
-    assert list(zip(found.depth, found["mean"], strict=True)) == [("shallowest", 0.1), ("deepest", 0.3)]
-    alone = section.ends(lengths[:1].rename(columns={"depth": "init_scale"}), "init_scale")
-    assert list(alone.init_scale) == ["smallest", "largest"]
+def test_an_effect_is_the_difference_of_a_pair_of_one_seed(fitted):
+    found = section.effects(fitted)
+    assert list(found) == ["depth", "init_scale", "seed", section.WITH, section.WITHOUT, section.EFFECT]
+    deep = found[(found.depth == 4) & (found.init_scale == 0.5)]
+    assert deep[section.WITH].tolist() == pytest.approx([0.6, 0.61], abs=0.01)
+    assert found.effect.tolist() == pytest.approx([0, 0, 0, 0, 0.2, 0.2, 0, 0, 0.5, 0.5, 0.1, 0.1], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "means, said",
-    [
-        ([0.1, 0.2, 0.2], "rises at every step"),
-        ([0.3, 0.2, 0.1], "falls at every step"),
-        ([0.1, 0.3, 0.2], "is not monotone"),
-        ([0.1, np.nan, 0.2], "is not known everywhere"),
-    ],
-)
-def test_the_course_of_means_in_words(means, said):
-    lengths = pd.DataFrame({"curve": section.LINE, "measure": "error_plateau", "mean": means})
-    others = lengths.assign(curve=section.FREE, mean=lengths["mean"].to_numpy()[::-1])
-    assert section.course(pd.concat([lengths, others]), "error_plateau") == said
+def test_a_pair_of_which_one_network_did_not_fit_is_left_out(fitted):
+    unfitted = (fitted.bias == "none") & (fitted.depth == 4) & (fitted.init_scale == 0.5) & (fitted.seed == 0)
+    fitted.loc[unfitted, ["loss", "error"]] = np.nan
+    pairs = section.effects(fitted)
+    left_out = pairs[pairs.effect.isna()]
+    assert left_out[["depth", "init_scale", "seed"]].values.tolist() == [[4, 0.5, 0]]
+    assert left_out[[section.WITH, section.WITHOUT]].isna().all(axis=None)
+    cells = section.cells(pairs).set_index(["depth", "init_scale"])
+    assert cells.n.loc[4, 0.5] == 1 and cells.n.loc[3, 0.5] == 2
+    assert section.trend(pairs[pairs.init_scale == 0.5], "depth", section.EFFECT).isna().tolist() == [True, False]
 
 
-def test_gaps_are_means_over_fitted_networks_with_a_bias():
-    runs = [
-        run(2, 1.0, 0, [0.0, 1.0]),
-        run(2, 1.0, 1, [0.0, 3.0]),
-        run(2, 1.0, 0, None, bias="none"),
-        run(3, 1.0, 0, [0.0, 4.0]),
-        run(3, 1.0, 1, [0.0, 9.0], status="unfitted"),
-        run(3, 0.5, 0, [0.0, 6.0]),
+def test_claims_about_biased_networks_do_not_need_the_others_to_fit(fitted, tried):
+    fitted.loc[fitted.bias == "none", ["loss", "error"]] = np.nan
+    found = section.measured(fitted, tried, BASE, tolerance=0.1)
+    assert found["plateau-grows-with-depth"].tolist() == pytest.approx([1, 1])
+    assert found["depth-acts-through-the-bias"].isna().all()
+
+
+def test_a_page_on_which_nothing_fitted_has_numbers_and_a_placeholder(fitted, tried):
+    for frame in (fitted, tried):
+        frame[["loss", "error"]] = np.nan
+    cells = section.cells(section.effects(fitted))
+    ways = section.mean_effects(section.training_effects(tried, BASE))
+    found = section.numbers([run(4, 0.5, [0.0, 9.0], status="unfitted")], cells, ways, bound=0.05)
+    assert found["begins"] == "at no depth at scale 0.5 or 1" and found["effect_deep_small"] == "–"
+    assert section.measured(fitted, tried, BASE, tolerance=0.1)["effect-outlives-training"].isna().all()
+
+
+def test_kendalls_tau_counts_every_pair_of_depths_and_ties_as_none():
+    lengths = {0: [0.1, 0.2, 0.3], 1: [0.1, 0.3, 0.2], 2: [0.2, 0.2, 0.2], 3: [0.3, 0.2, 0.1]}
+    rows = [{"seed": s, "depth": d, "x": x} for s, xs in lengths.items() for d, x in zip((2, 10, 4), xs, strict=True)]
+    found = section.trend(pd.DataFrame(rows), "depth", "x")
+    assert found.index.name == "seed" and found.tolist() == pytest.approx([1 / 3, 1, 0, -1 / 3])
+
+
+def test_the_course_of_means_in_words():
+    assert section.course([0.1, 0.2, 0.3]) == "rises at every step"
+    assert section.course([0.1, 0.1, 0.3]) == section.course([0.2, 0.1, 0.3]) == "does not rise at every step"
+    assert section.course([0.1, np.nan, 0.3]) == "is not known everywhere"
+
+
+def test_the_effect_begins_at_the_smallest_depth_above_the_bound():
+    frame = pd.DataFrame(
+        {
+            "depth": [2, 3, 4] * 3,
+            "init_scale": [0.5] * 3 + [0.7] * 3 + [1.0] * 3,
+            "low": [0, 0.1, 0.2, 0, 0, 0.06, 0, np.nan, 0.05],
+        }
+    )
+    assert section.onset(frame, 0.05).to_dict() == pytest.approx({0.5: 3, 0.7: 4, 1.0: np.nan}, nan_ok=True)
+    said = "from depth 3 on at scale 0.5, from depth 4 on at scale 0.7, at no depth at scale 1"
+    assert section.onset_in_words(frame, 0.05) == said
+
+
+def test_a_line_encloses_the_cells_inside():
+    inside = np.array([[False, False], [True, False]])
+    assert section.border(inside) == [((-0.5, 0.5), (0.5, 0.5)), ((0.5, 0.5), (0.5, 1.5))]
+    assert section.border(np.ones((2, 2), bool)) == []
+
+
+def test_the_map_writes_value_interval_and_pairs_into_each_cell():
+    frame = pd.DataFrame(
+        {
+            "depth": [2, 3] * 2,
+            "init_scale": [0.5, 0.5, 1.0, 1.0],
+            "mean": [0.0, 0.3, -0.01, np.nan],
+            "low": [-0.1, 0.2, -0.02, np.nan],
+            "high": [0.1, 0.4, 0.01, np.nan],
+            "n": [5, 5, 5, 0],
+            "marked": [False, True, False, False],
+        }
+    )
+    figure = section.map_figure(frame, 0.05)
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said == ["0.00", "(−0.10 to 0.10)\nn = 5", "0.30*", "(0.20 to 0.40)\nn = 5"] + [
+        *("−0.01", "(−0.02 to 0.01)\nn = 5", "–", "\nn = 0")
     ]
-    means = pd.DataFrame({"curve": section.LINE, "measure": ["error_plateau", "loss_plateau"], "mean": 0.1})
-    numbers = section.numbers(runs, means, means, 3, 1.0)
-    assert (numbers["shallowest"], numbers["deepest"]) == (2, 3)
-    assert (numbers["gap_shallowest"], numbers["gap_deepest"]) == (2, 4)
-    assert (numbers["smallest"], numbers["largest"]) == ("0.5", "1")
-    assert (numbers["gap_smallest"], numbers["gap_largest"]) == (6, 4)
-    assert (numbers["fitted_runs"], numbers["all_runs"]) == (5, 6)
+    assert len(figure.axes[0].lines) == 2  # below the marked cell and beside it
+    plt.close(figure)
+    empty = section.map_figure(frame.assign(mean=np.nan), 0.05)
+    assert "nothing to draw" in empty.axes[0].texts[0].get_text()
+    plt.close(empty)
 
 
-def run(depth, init_scale, seed, output_bias, bias="output", status="fitted"):
-    config = mli.RunConfig(depth=depth, init_scale=init_scale, seed=seed, bias=bias)
+def test_ways_of_training_are_named_by_what_they_change(tried):
+    found = section.training_effects(tried, BASE)
+    assert list(found.training.unique()) == [section.BASE, "rate 0.01", "rate 0.01, full batch"]
+    means = section.mean_effects(found).set_index(["training", "measure"])["mean"]
+    assert means[section.BASE, section.EFFECT] == pytest.approx(0.4)
+    assert means["rate 0.01", section.WITHOUT] == pytest.approx(0.11, abs=0.01)
+
+
+def test_claims_go_seed_by_seed_over_all_depths_and_scales(fitted, tried):
+    found = section.measured(fitted, tried, BASE, tolerance=0.1)
+    assert found["plateau-grows-with-depth"].tolist() == pytest.approx([1, 1])
+    assert found["depth-acts-through-the-bias"].tolist() == pytest.approx([1, 1])
+    assert found["plateau-grows-as-scale-shrinks"].tolist() == found["scale-acts-through-the-bias"].tolist() == [1, 1]
+    assert found["depth-needs-a-small-scale"].tolist() == pytest.approx([0.4, 0.4])
+    usual = found["no-effect-at-the-usual-scale"]
+    assert usual.index.names == ["depth", "seed"]
+    assert usual.tolist() == pytest.approx([0, 0, 0, 0, 0.1, 0.1], abs=1e-6)
+    assert found["effect-outlives-training"].groupby("seed").mean().tolist() == pytest.approx([0.15, 0.15])
+    assert found["effect-grows-with-the-rate"].tolist() == pytest.approx([0.2, 0.2])
+    assert all("seed" in values.index.names for values in found.values())
+
+
+def test_numbers_of_the_corners_and_of_the_ways(fitted, tried):
+    runs = [run(4, 0.5, [0.0, 4.0]), run(4, 0.5, [0.0, 6.0]), run(4, 0.5, None, bias="none"), run(2, 1.0, [0.0, 1.0])]
+    runs.append(run(2, 1.0, [0.0, 9.0], status="unfitted"))
+    cells = section.cells(section.effects(fitted))
+    ways = section.mean_effects(section.training_effects(tried, BASE))
+    found = section.numbers(runs, cells, ways, bound=0.05)
+    assert (found["gap_deep_small"], found["gap_shallow_large"]) == (5, 1) and np.isnan(found["gap_deep_large"])
+    assert found["effect_deep_small"].startswith("0.50") and found["base_effect"].startswith("0.40")
+    assert (found["depth_course"], found["scale_course"]) == ("rises at every step",) * 2
+    assert (found["least_training"], found["most_training"]) == ("rate 0.01, full batch", "rate 0.01")
+    assert (found["shallowest"], found["deepest"], found["smallest"], found["largest"]) == (2, 4, "0.5", "1")
+    assert (found["fitted_runs"], found["all_runs"], found["all_cells"]) == (4, 5, 6)
+    assert section.counted("tried", runs) == {"tried_all_runs": 5, "tried_fitted_runs": 4}
+
+
+def run(depth, init_scale, output_bias, bias="output", status="fitted"):
+    config = mli.RunConfig(depth=depth, init_scale=init_scale, bias=bias)
     summary = {"status": status, "output_bias": output_bias, "class_counts": [5, 5]}
     return SimpleNamespace(config=config, summary=summary)

@@ -1,48 +1,109 @@
 """Claims and numbers of practical networks, from curves made by hand."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import mli_utils as mli
 from mli_utils.runs.measured import class_order
-from mli_utils.runs.store import Store
-from mli_utils.runs.trained import Run
 from mli_utils.sections import practical_networks as section
 
+PLATEAUS = {  # error plateaus by network and treatment
+    section.VGG: {"linear": 0.5, "homogeneous": 0.2, "zeroed": 0.1, "permuted": 0.5, section.FREE: 0.1},
+    section.USUAL: {"linear": 0.1, "zeroed": 0.1},
+    section.RESNET: {"linear": 0.3, "zeroed": 0.2},
+}
+PLATEAUS[section.VGG] |= {f"{section.FREE}, dose {gap:g}": 0.1 + gap / 10 for gap in section.DOSES}
 
-def curve(seed, length, path="linear", loss=(2.0, 1.0, 0.5), **columns):
+
+def curve(seed, length, loss=(2.0, 1.0, 0.5), **columns):
     """A curve on digits whose error is at chance until α = `length` and none afterwards."""
-    fields = {**asdict(mli.RunConfig()), "seed": seed, "path": path, **columns}
-    alphas = (0.0, 0.5, 1.0)
+    fields = {**asdict(mli.RunConfig()), "seed": seed, "path": "linear", **columns}
+    alphas = (0.0, length, length + 1e-6, 1.0)
     return [
         {**fields, "alpha": alpha, "loss": there, "error": 0.9 if alpha <= length else 0.0}
-        for alpha, there in zip(alphas, loss, strict=True)
+        for alpha, there in zip(alphas, (*loss, 0.4), strict=True)
     ]
 
 
-def test_claims_compare_seed_by_seed_and_take_statistics_recomputed():
-    vgg = curve(0, 0.5, bias="output") + curve(0, 0, "homogeneous", bias="output") + curve(0, 0, bias="none")
-    vgg += curve(1, 0, bias="output") + curve(1, 0, "homogeneous", bias="output")
+@pytest.fixture
+def curves():
+    rows = []
+    for network, lengths in PLATEAUS.items():
+        for treatment, length in lengths.items():
+            bias = "none" if treatment.startswith(section.FREE) else "output"
+            path = treatment.removeprefix(section.FREE).removeprefix(", ") or "linear"
+            for seed in (0, 1):
+                of_curve = {"network": network, "treatment": treatment, "bias": bias, "path": path}
+                rows += curve(seed, length + 0.02 * seed, **of_curve)
+    return pd.DataFrame(rows)
+
+
+def test_treatments_are_named_and_the_plateau_split_in_two(curves):
+    found = section.errors(curves)
+    assert found.index.tolist() == [0, 1]
+    treatments = [treatment for network, treatment in found if network == section.VGG]
+    doses = [f"no biases, dose {gap}" for gap in ("0.5", "1", "2", "4")]
+    expected = ["linear", "homogeneous", "zeroed", "permuted", "no biases", *doses, section.MADE]
+    assert sorted(treatments) == sorted(expected)
+    vgg = found[section.VGG]
+    assert vgg[section.MADE].tolist() == pytest.approx([0.4, 0.4], abs=1e-4)
+    assert (vgg[section.MADE] + vgg.zeroed - vgg.linear).abs().max() < 1e-12
+    rows = section.summary(found).set_index(["network", "treatment"])
+    assert rows["mean"][section.VGG, "linear"] == pytest.approx(0.51, abs=1e-4)
+    assert rows.low[section.USUAL, "linear"] == 0  # cut to what a plateau can be
+    assert (rows.n == 2).all()
+
+
+def test_claims_compare_seed_by_seed_and_take_statistics_recomputed(curves):
+    without = (curves.bias == "none") & (curves.seed == 1)
+    curves.loc[without, ["loss", "error"]] = np.nan
     rises = (2.0, 2.5, 0.5)
-    resnet = curve(0, 0, loss=rises, statistics="recomputed") + curve(1, 0, statistics="recomputed")
-    resnet += curve(1, 0, loss=rises, statistics="frozen")
-    found = section.measured(pd.DataFrame(vgg), pd.DataFrame(resnet), class_order([]), tolerance=0.2)
-    assert found["practical-networks-have-the-plateau"].tolist() == pytest.approx([0.5, 0])
-    without = found["practical-plateau-needs-the-bias"]
-    assert without[0] == pytest.approx(0.5) and pd.isna(without[1])  # that seed has no network without biases
-    assert found["batch-norm-breaks-monotonicity"].tolist() == [1, 0]
-    assert found["practical-order-is-bias"]["n"] == 0
+    statistics = curve(0, 0.1, loss=rises, statistics="recomputed") + curve(1, 0.1, statistics="recomputed")
+    statistics += curve(1, 0.1, loss=rises, statistics="frozen")
+    found = section.measured(curves, pd.DataFrame(statistics), class_order([]), tolerance=0.2)
+    expected = {
+        "practical-networks-have-the-plateau": [0.3, 0.3],
+        "practical-plateau-needs-the-bias": [0.4, np.nan],  # a seed whose network without biases did not fit
+        "practical-bias-makes-most": [0.3, 0.28],
+        "practical-dose-makes-a-plateau": [0.4, np.nan],
+        "practical-usual-scale-has-no-effect": [0, 0],
+        "batch-norm-plateau-needs-no-bias": [0.1, 0.1],
+        "batch-norm-breaks-monotonicity": [1, 0],
+        "practical-order-is-bias": [],
+    }
+    for claim, values in expected.items():
+        assert found[claim].tolist() == pytest.approx(values, abs=1e-4, nan_ok=True), claim
+        assert found[claim].index.names == ["seed"], claim
 
 
-def test_numbers_carry_the_kind_of_network_in_their_names():
-    def made(status, bias):
-        summary = {"status": status, "output_bias": bias, "class_counts": [1, 1]}
-        return Run(mli.RunConfig(width=4), {"summary": summary}, Store("nowhere"))
+def made(seed, bias, status="fitted", learned=(1, 2)):
+    config = mli.RunConfig(seed=seed, width=4, bias="output" if bias else "none")
+    summary = {"status": status, "output_bias": bias, "class_counts": [1, 1], "test_error": 0.2}
+    errors = {f"class_error_{label}": [1.0 * (step < at) for step in range(4)] for label, at in enumerate(learned)}
+    return SimpleNamespace(config=config, summary=summary, history=pd.DataFrame({"step": range(4), **errors}))
 
-    few = [made("fitted", [0.0, 2.0]), made("fitted", None), made("unfitted", [0.0, 9.0])]
-    found = section.numbers(class_order([]), vgg=few, resnet=few[:1])
-    assert found["vgg_gap"] == 2 and found["vgg_width"] == 4 and found["vgg_dataset"] == "digits"
-    assert (found["vgg_fitted_runs"], found["vgg_all_runs"], found["resnet_all_runs"]) == (2, 3, 1)
+
+def test_orders_are_by_seed():
+    found = section.orders(class_order([made(205, [0.0, 1.0]), made(207, [1.0, 0.0])]))
+    assert found.to_dict() == pytest.approx({205: 1, 207: -1}) and found.index.name == "seed"
+
+
+def test_networks_are_trained_from_the_first_seed_on(monkeypatch):
+    asked = {"a": [({"width": 4}, "output", 2), ({"width": 4}, "none", 1)], "b": [({"width": 8}, "none", 0)]}
+    monkeypatch.setattr(section, "train", lambda configs: list(configs))
+    found = section.trained(asked, 200)
+    assert [(config.bias, config.seed) for config in found["a"]] == [("output", 200), ("output", 201), ("none", 200)]
+    assert found["b"] == []
+
+
+def test_numbers_carry_the_network_in_their_names():
+    few = [made(0, [0.0, 2.0]), made(0, None), made(1, [0.0, 9.0], status="unfitted")]
+    found = section.numbers({"VGG-16": few, "ResNet-18": few[:1]}, class_order([]))
+    assert found["VGG-16 gap"] == 2 and found["VGG-16 width"] == 4 and found["VGG-16 dataset"] == "digits"
+    assert (found["VGG-16 fitted_runs"], found["VGG-16 all_runs"], found["ResNet-18 all_runs"]) == (2, 3, 1)
+    assert (found["VGG-16 seeds"], found["VGG-16 test_error"]) == (2, pytest.approx(0.2))
     assert found["ordered"] == 0 and found["order"] == "–"

@@ -90,26 +90,36 @@ def page():
 def test_claims_choose_their_networks(page):
     _, curves, predictions = page
     found = section.measured(curves, predictions, 0.5, tolerance=0.1)
-    for name in ("another-start-changes-little", "the-origin-lengthens-the-plateau"):
+    for name in ("another-start-lengthens-the-plateau", "the-origin-lengthens-the-plateau"):
         assert found[name][5, 0.5, 0] == pytest.approx(0.5, abs=0.06) and pd.isna(found[name][3, 1.0, 0])
-    assert found["monotone-from-any-start"].tolist() == [1, 0, 1]
-    assert found["untrained-networks-guess"].tolist() == [0.6] * 3
+    assert found["monotone-from-any-start"].xs("output", level="bias").tolist() == [1, 0, 1]
+    assert found["untrained-networks-guess"].tolist() == [0.6] * 2  # one of the two deep ones, equal before training
     assert found["biases-explain-early-predictions"].tolist() == [1]  # the deep network alone
-    assert found["guesses-explain-them-without-biases"].tolist() == [1]
+    assert all("seed" in values.index.names for values in found.values())
 
 
-def test_scales_are_compared_at_one_depth(page):
-    runs, curves, _ = page
-    wide = {"depth": 5, "init_scale": 1.0}
-    both = pd.DataFrame(curve() + curve(said=1, **wide))
-    predictions = section.explained(both, runs, [0.5])
-    assert section.measured(curves, predictions, 0.5, 0.1)["scale-decides-between-them"].tolist() == [1]
+def test_biases_are_compared_on_the_deepest_networks_start_by_start(page):
+    _, curves, predictions = page
+    flat = pd.DataFrame(curve("noise", bias="none") + curve("noise", bias="none", **SHALLOW))
+    both = pd.concat([curves, flat[flat.label == 0]])
+    found = section.measured(both, predictions, 0.5, 0.1)["biases-break-monotonicity"].dropna()
+    assert found.to_dict() == {(5, 0.5, 0, "noise"): 0.5}
+
+
+def test_depths_are_compared_at_one_scale_and_seed(page):
+    _, curves, _ = page
+    wide = {"depth": 3, "init_scale": 0.5}
+    both = pd.DataFrame(curve(bias="none", said=1, **wide) + curve(bias="none", said=0))
+    predictions = section.explained(both, [made("none"), made("none", **wide)], [0.5])
+    assert section.measured(curves, predictions, 0.5, 0.1)["depth-ends-the-guess"].tolist() == [1]
 
 
 def test_numbers_of_the_text(page):
     runs, curves, predictions = page
     found = section.numbers(runs, section.name_networks(mli.plateau(curves)), predictions, 0.5)
-    assert (found["rising"], found["replaced"]) == (1, 3)
-    assert (found["deepest"], found["smallest"], found["largest"]) == (5, 0.5, 1)
-    assert (found["largest_share"], found["guess_share"], found["without_share"]) == (100, 0, 100)
-    assert (found["guess_small"], found["guess_large"]) == (0, 100) and found["first"].startswith("0.60")
+    assert (found["rising"], found["replaced"]) == (found["rising_deepest"], found["replaced_deepest"]) == (1, 3)
+    assert (found["rising_none"], found["replaced_none"]) == (0, 0)
+    assert found["rise_deepest"] == pytest.approx(0.5 / 3)
+    assert (found["shallowest"], found["deepest"], found["smallest"]) == (3, 5, 0.5)
+    assert (found["largest_share"], found["guess_share"]) == (100, 0)
+    assert (found["guess_shallow"], found["guess_deep"]) == (100, 100) and found["first"].startswith("0.60")
