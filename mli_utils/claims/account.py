@@ -39,7 +39,8 @@ def ledger() -> pd.DataFrame:
         row = {**vars(claim), "predicate": claim.predicate.words, **found[claim.id]}
         at = row.pop("tolerances")
         row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
-        rows.append({**row, "n": row["n"] or 0, "sentence": _sentence(claim, row)})
+        times = {name: row[name] or "" for name in ("bound_set", "first_run")}
+        rows.append({**row, **times, "n": row["n"] or 0, "sentence": _sentence(claim, row)})
     return pd.DataFrame(rows).drop(columns=["range", "remark"]).astype(dict.fromkeys(NUMBERS, float))
 
 
@@ -78,7 +79,7 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
         "tested": int(tested.sum()),
         "wrong": LEVEL * tested.sum(),
         "undecided_by_design": int((short & ~decided).sum()),
-        "bound_first": int((ledger.bound_set.fillna("9") < ledger.first_run.fillna("")).sum()),
+        "bound_first": int((ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)).sum()),
         "of_the_paper": score(ledger.verdict[ledger.cite == "wang2023"]),
         "ours": score(ledger.verdict[ledger.source == "ours"]),
     }
@@ -187,5 +188,5 @@ def _when(row: dict) -> str:
     """Return the day on which a bound was set, and whether that was before the first run of its section."""
     if not row["bound_set"]:
         return "not committed"
-    before = "before" if row["bound_set"] < (row["first_run"] or "") else "after"
+    before = "before" if row["bound_set"] < row["first_run"] else "after"
     return row["bound_set"][:10] + (f", {before} the first run" if row["first_run"] else "")

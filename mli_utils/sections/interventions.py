@@ -196,16 +196,16 @@ def measured(
         "loss-plateau-ignores-the-bias": loss["as trained"] - loss.zeroed,
         "a-gap-makes-a-plateau": dosed[max(dosed)] - dosed[min(dosed)],
         "one-pass-predicts-doses": determinations["origin"],
-        "overlap-predicts-doses": determinations["overlap"],
+        "overlap-is-not-enough": determinations["overlap"],
         "late-bias-narrows-the-gap": gap[USUAL] - gap[latest],
         "late-bias-shortens-the-plateau": length[USUAL] - length[latest],
-        "imbalance-widens-the-gap": gap["unequal classes"] - gap[USUAL],
-        "smoothing-narrows-the-gap": gap[USUAL] - gap["smoothed labels"],
-        "decay-narrows-the-gap": gap[USUAL] - gap["weight decay"],
+        "mild-imbalance-changes-little": gap["unequal classes"] - gap[USUAL],
+        "smoothing-changes-little": gap[USUAL] - gap["smoothed labels"],
+        "decay-does-not-narrow-the-gap": gap[USUAL] - gap["weight decay"],
         "the-plateau-moves-with-the-gap": estimates.rank_correlation(
             ways, "bias_gap", "error_plateau", ["training"], "seed"
         ),
-        "bias-in-step-ends-the-plateau": power[1.0] - 2 * power[depth],
+        "bias-in-step-shortens-the-plateau": power[1.0] - power[depth],
         "bias-last-keeps-the-answers": paths[paths.path == "then the bias"].groupby("seed").error.max(),
     }
 
