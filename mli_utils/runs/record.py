@@ -122,8 +122,9 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
     for kind, of_kind in kinds.items():
         columns = dict.fromkeys(name for one in of_kind for name in one)
         table = pa.table({name: pa.array([one.get(name) for one in of_kind]) for name in columns})
-        packed = io.BytesIO()
-        pq.write_table(table, packed, compression="zstd", compression_level=19)
+        packed, texts = io.BytesIO(), [field.name for field in table.schema if pa.types.is_string(field.type)]
+        # A dictionary shortens repeated texts; numbers, nearly all different, it makes longer.
+        pq.write_table(table, packed, compression="zstd", compression_level=19, use_dictionary=texts)
         written[f"{kind}.parquet"] = packed.getvalue()
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(written.items()))
     for name, data in {**written, SUMS: sums.encode()}.items():
