@@ -71,7 +71,7 @@ data: $(READY)  ## download and check MNIST, CIFAR-10 and CIFAR-100 into MLI_DAT
 reproduce: $(READY)  ## train, run every notebook, render the book: _build/html/index.html
 	@$(MLI) reproduce $(ASKED)
 
-book: $(READY)  ## render the book from the best committed record, or PROFILE's; trains nothing
+book: $(READY)  ## render the book from each section's best record, or PROFILE's; trains nothing
 	@$(MLI) book $(ASKED)
 
 pdf: $(READY)  ## the rendered book as one file, through Chromium: _build/book.pdf

@@ -53,9 +53,13 @@ def make_book(asked: argparse.Namespace) -> None:
     if settings.asked_device() == "cuda":
         settings.device()  # reports a missing GPU before anything runs
     profile = asked.profile or settings.asked_profile()
-    if not profile:
-        profile = record.best_record() if asked.command == "book" else settings.profile()
-    planned = jobs.plan(profile, asked.section, asked.changes)
+    if profile or asked.command == "reproduce":
+        planned = jobs.plan(profile or settings.profile(), asked.section, asked.changes)
+    else:
+        best = record.best_records()
+        plans = {each: jobs.plan(each, asked.section, asked.changes) for each in set(best.values())}
+        planned = [job for name in best for job in plans[best[name]] if job.name == name]
+    profile = planned[-1].profile  # the ledger's
     if asked.command == "reproduce" and settings.scheduler():
         _check_cluster()
     began = time.monotonic()

@@ -145,7 +145,8 @@ def status() -> str:
     """Return the status page in MyST Markdown: date, duration, machine, record and parameters of every page."""
     pages = {name: about for name in sources.sections() if (about := sources.about(name))}
     profile = ", ".join(sorted({about["profile"] for about in pages.values()}))
-    record = sources.recorded(profile)
+    recorded = {about["profile"]: sources.recorded(about["profile"]) for about in pages.values()}
+    record = {name: then for name, about in pages.items() if (then := recorded[about["profile"]].get(name))}
 
     def of(name: str) -> str:
         return ", ".join(sorted({about[name] for about in pages.values()}))

@@ -16,30 +16,27 @@ from mli_utils.runs import settings
 from mli_utils.runs.files import on_disk
 from mli_utils.runs.store import Store
 
-RECORDS = ("paper", "medium", "small")  # best first
+RECORDS = ("paper", "large", "medium", "small")  # best first
 LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # fields of `about` that the record omits
 
 
-def best_record() -> str:
-    """Return the best profile whose record has every section: paper, medium or small.
+def best_records() -> dict[str, str]:
+    """Return, by section, the best profile whose record has it (`RECORDS`).
 
     Raises
     ------
     MLIError
-        No record has every section.
+        No record has some section.
     """
+    recorded = {profile: sources.recorded(profile) for profile in RECORDS}
     wanted = sources.sections()
-    lacking = {}
-    for profile in RECORDS:
-        there = sources.recorded(profile)
-        lacking[profile] = [name for name in wanted if name not in there]
-        if not lacking[profile]:
-            return profile
-    said = "; ".join(f"{profile} lacks {', '.join(names)}" for profile, names in lacking.items() if names != wanted)
-    raise MLIError(
-        f"no record in results/ has every section ({said or 'there is none'}); 'make reproduce' and 'make record' make "
-        "one, PROFILE= renders the book from one of your choice"
-    )
+    best = {name: next((profile for profile in RECORDS if name in recorded[profile]), "") for name in wanted}
+    if lacking := [name for name, profile in best.items() if not profile]:
+        raise MLIError(
+            f"no record in results/ has {', '.join(lacking)}; 'make reproduce' and 'make record' make one, PROFILE= "
+            "renders the book from one of your choice"
+        )
+    return best
 
 
 def write(jobs: Sequence[Job]) -> Path:

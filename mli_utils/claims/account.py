@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mli_utils.claims import sources
 from mli_utils.claims.ledger import LEVEL, measured, score
 from mli_utils.claims.statements import FEWEST, VERDICTS, Claim, Predicate, load
 from mli_utils.claims.verdicts import OTHER_TOLERANCES, counted
@@ -29,7 +30,7 @@ def ledger() -> pd.DataFrame:
     """Return every claim of the book with its measurement under the current profile.
 
     Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `can_fail`, `over`, `cluster`,
-    `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it), `left_out`,
+    `seen`, `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it), `left_out`,
     `verdict`, `corrected` (after Holm's correction), `bound_set` and `first_run` (times), `at 0.05` and `at 0.2`
     (verdicts at other tolerances, empty if the claim depends on none), and `sentence` (predicate and measured value;
     empty if the claim holds).
@@ -60,9 +61,11 @@ def _sentence(claim: Claim, row: Mapping) -> str:
 
 def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
     """Count claims, verdicts and left-out runs, one row per section."""
+    profiles = {section: sources.about(section).get("profile", "–") for section in ledger.section.unique()}
     counts = pd.crosstab(ledger.section, ledger.verdict).reindex(columns=VERDICTS, fill_value=0)
     counts.columns = ["hold", "fail", "undecided", "not_run"]
     counts.insert(0, "claims", counts.sum(axis=1))
+    counts.insert(0, "profile", pd.Series(profiles))
     return counts.join(ledger.groupby("section").left_out.max()).reset_index()
 
 
@@ -189,4 +192,5 @@ def _when(row: dict) -> str:
     if not row["bound_set"]:
         return "not committed"
     before = "before" if row["bound_set"] < row["first_run"] else "after"
-    return row["bound_set"][:10] + (f", {before} the first run" if row["first_run"] else "")
+    seen = f", results of {row['seen']} seen" if row["seen"] else ""
+    return row["bound_set"][:10] + (f", {before} the first run" if row["first_run"] else "") + seen

@@ -28,13 +28,13 @@ COUNTED = {  # verdict in a score: singular, plural
 def measured(profile: str) -> dict[str, dict]:
     """Return {claim id: measurement with the keys of `NOT_RUN`}, as `verdicts.judge` stored it in a profile's pages.
 
-    In lab mode, sections without such a page are read from the record, as is the design of all claims if git does not
-    know it.
+    A book from the record may have pages of several profiles, each the best on record; all count. In lab mode, sections
+    without a page are read from the record, as is the design of all claims if git does not know it.
     """
     pages = {}
     for section in sources.sections():
         about = sources.about(section)
-        if about.get("profile") == profile:
+        if about.get("profile") == profile or about.get("mode") == settings.mode() == "book":
             pages[section] = {
                 entry["id"]: {"first_run": about.get("first_run"), **entry} for entry in about.get("claims", [])
             }

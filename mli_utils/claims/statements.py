@@ -22,7 +22,7 @@ NEEDED = (
     "range",
     "figure",
 )
-KEYS = (*NEEDED, "cite", "remark")
+KEYS = (*NEEDED, "cite", "remark", "seen")
 SOURCES = ("abstract", "section", "neighbour", "ours")
 OVER = {  # kind of estimate: values that a section passes
     "mean": "a Series of numbers, whose index names the cluster of each",
@@ -108,6 +108,7 @@ class Claim:
     figure: str  # shown by the section
     cite: str = ""  # a key of references.bib
     remark: str = ""  # shown unless the verdict is `holds`
+    seen: str = ""  # profile whose results were seen before the bound was set
 
 
 def load() -> list[Claim]:

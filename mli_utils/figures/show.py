@@ -143,6 +143,8 @@ def _named(some: pd.DataFrame | Mapping) -> Mapping:
     """Return values by name; rows of a frame of estimates become texts."""
     if not isinstance(some, pd.DataFrame):
         return some
+    if some.empty:
+        return {}
     apart = [name for name in some if name not in ESTIMATE]
     words = some[apart].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
     names = words.agg("/".join, axis=1)

@@ -9,10 +9,10 @@ def dask_setup(worker):
 
     real = training.train_group
 
-    def watched(configs, *rest):
+    def watched(configs, *rest, **options):
         seeds = json.dumps([config.seed for config in configs])
         note(f"{worker.name} began {seeds}")
-        yield from real(configs, *rest)
+        yield from real(configs, *rest, **options)
         note(f"{worker.name} ended {seeds}")
 
     training.train_group = watched
