@@ -277,8 +277,7 @@ def order_correlations(classes: pd.DataFrame, clock: str = "learned_at", bias: s
     bias : column of the biases, or of a part of them
     """
 
-    taus = {
-        run: kendalltau(of_run[clock], of_run[bias], nan_policy="omit").statistic
-        for run, of_run in classes.groupby("run")
-    }
+    learned = classes[["run", clock, bias]].dropna()
+    taus = dict.fromkeys(classes.run.unique(), np.nan)
+    taus |= {run: kendalltau(of_run[clock], of_run[bias]).statistic for run, of_run in learned.groupby("run")}
     return pd.Series(taus, name="tau", dtype=float).rename_axis("run")

@@ -1,5 +1,6 @@
 """One table of many networks; networks that moved far, with normalization, and layer by layer (section 11)."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -71,6 +72,7 @@ DISTANCE = "path length over ‖θ(0)‖"
 CENTRED, WITHOUT = "common logits taken away", "trained without"
 
 
+@functools.cache
 def steps_to_fit(run: Run) -> float:
     """Return the first logged step from which the training error stays at most 1 %; NaN if it never does."""
     return stays_from(run.history["step"], run.history["error"] <= FITTED_ERROR)
