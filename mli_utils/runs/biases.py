@@ -84,7 +84,9 @@ def curves_under(
     points, wanted = alpha_grid(alphas), []
     for run, given in zip(runs, biases, strict=True):
         classes = DATASETS[run.config.dataset].classes
-        kept = [{"values": [float(value) for value in bias.values], "power": bias.power} for bias in given.values()]
+        kept = [
+            {"values": [float(value) for value in bias.values], "power": float(bias.power)} for bias in given.values()
+        ]
         if wrong := [name for name, bias in given.items() if len(bias.values) != classes]:
             raise InputError(f"biases of {', '.join(wrong)} are not allowed; allowed: {classes} values, one a class")
         whole = {**key, "biases": kept, "alphas": points.tolist()}

@@ -70,5 +70,5 @@ def test_after_an_edit_only_new_runs_train(reproduced, tmp_path):
     in_lab(root, "01_introduction", MLI_STORE=str(store))
     after = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
     new = [json.loads(path.read_text(encoding="utf-8"))["key"]["config"] for path in after.keys() - before.keys()]
-    assert [config["seed"] for config in new] == [given["seeds"]] * 2  # the shallow network and the deep one
+    assert [config["seed"] for config in new] == [200 + given["seeds"]] * 2  # the shallow network and the deep one
     assert all(after[path] == when for path, when in before.items())

@@ -25,6 +25,7 @@ mli.judge({"NAME-claim": seeds})
 
 def claim(name, section):
     words = dict(source="ours", statement="Something.", quantity="a count", predicate="above 1", over="exact")
+    words |= {"can fail": "It is one.", "cluster": "none", "range": "any"}
     return {"id": f"{name}-claim", "section": section, "figure": f"{name}-figure", **words}
 
 

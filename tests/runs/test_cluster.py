@@ -257,6 +257,8 @@ def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, reprod
     assert sum(entry["verdict"] != "not run" for entry in mine) == len(mine) > 14
     for one, other in zip(mine, theirs, strict=True):
         for key, value in one.items():
+            if key == "first_run":
+                continue
             close = pytest.approx(value, abs=1e-5, nan_ok=True) if isinstance(value, float) else value
             assert other[key] == close, one
 
