@@ -44,8 +44,7 @@ def clustered_mean(values: pd.Series, cluster: str, bounds: tuple[float, float] 
     """Estimate a mean over independent clusters with Student's t interval, cut to the range of the quantity.
 
     Rows of one cluster are averaged first, so that a network or a seed counts once. Cutting an interval to values that
-    the mean can have does not change its coverage; in simulations bootstrap intervals cover less at these numbers of
-    clusters (`tests/core/test_coverage.py`).
+    the mean can have does not change its coverage (`tests/core/test_coverage.py` simulates it).
 
     Parameters
     ----------
