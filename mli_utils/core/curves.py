@@ -70,12 +70,13 @@ class Bias:
 
 @torch.no_grad()
 def biased(
-    model: Network, start: Params, end: Params, alphas, biases: Sequence[Bias], images: ImageSet
+    model: Network, start: Params, end: Params, alphas, biases: Sequence[Bias], images: ImageSet, centred: bool = False
 ) -> dict[str, np.ndarray]:
     """Measure `loss`, `wrong` and `as_largest`, (biases, points), on the linear path, with each output bias at its end.
 
     One pass serves every bias, because a network adds its output bias last. `wrong` counts misclassified images,
-    `as_largest` is the share of predictions of the class with the largest given bias (the first of ties).
+    `as_largest` is the share of predictions of the class with the largest given bias (the first of ties). `centred`
+    takes from each image's logits, before the bias is added, their mean over images.
     """
     points, device = alpha_grid(alphas), device_of(start)
     pixels, labels = images.images.to(device), images.labels.to(device)
@@ -88,6 +89,7 @@ def biased(
         for chosen in chunks(len(points), model, device):
             there = interpolate_parameters(model, start, end, points[chosen])
             signal = torch.cat([model.logits(there, some) for some in pixels.split(at_once)], dim=1)
+            signal = signal - signal.mean(1, keepdim=True) if centred else signal
             parts.append(with_biases(signal, points[chosen], bias, biases, labels))
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 

@@ -195,27 +195,24 @@ class Replayed:
     warm_up = 3
 
     def __init__(self, optimizer: Momentum, params: Params, gradient: Gradient, images, labels):
-        self.optimizer, self.params, self.gradient, self.images, self.labels = (
-            optimizer,
-            params,
-            gradient,
-            images,
-            labels,
-        )
+        self.optimizer, self.params, self.gradient = optimizer, params, gradient
+        self.images, self.labels = images, labels
         self.rate, self.aside = optimizer.rate.clone(), torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
         self.batch = torch.empty(0)
+        self.taken = 0  # steps in this process, in which a resumed run has to warm up, too
 
     def __call__(self, batch: torch.Tensor, of_lr: float) -> None:
         """Take a step on these images (1, samples) with `of_lr` times the learning rate."""
         torch.mul(self.rate, of_lr, out=self.optimizer.rate)
-        if self.graph is None and self.optimizer.steps >= self.warm_up:
+        if self.graph is None and self.taken >= self.warm_up:
             self._record(batch)
         if self.graph is not None and batch.shape == self.batch.shape:
             self.batch.copy_(batch)
             self.graph.replay()
             self.optimizer.steps += 1
             return
+        self.taken += 1
         self.aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.aside):
             self._step(batch)

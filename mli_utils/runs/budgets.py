@@ -5,7 +5,7 @@ A budget needs every step of training, so runs are trained again, many at once, 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from mli_utils.core.plateaus import stays_from
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
+from mli_utils.runs.measured import refuse_in_book
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import NotInRecord, progress, run_key, split, together
+from mli_utils.runs.trained import progress, run_key, split, together
 
 BRIGHTNESS = (1.0, 0.8, 0.64, 0.5)  # of the classes of a dimmed set
 AT_STEPS = ("pull", "intrusions", "auc", "probability", "class_error")
@@ -122,8 +123,7 @@ def budgets(configs: Iterable[RunConfig], design: str = "plain") -> pd.DataFrame
             **{name: value.ravel() for name, value in values.items()},
         }
         columns["output_bias"] = columns["pull"] - columns["intrusions"]
-        fields = {name: getattr(config, name) for name in config.__dataclass_fields__}
-        parts.append(({**fields, "status": body["status"], "design": design, "run": run}, columns))
+        parts.append(({**asdict(config), "status": body["status"], "design": design, "run": run}, columns))
     return together(parts, "design", "run", "step", "label", "brightness", *AT_STEPS, "output_bias")
 
 
@@ -151,11 +151,7 @@ def _key(config: RunConfig, design: str) -> dict:
 
 def _compute(asked: Sequence[RunConfig], missing: Sequence[RunConfig], design: str) -> Iterator[tuple[RunConfig, dict]]:
     """Train the missing runs in the groups of all that were asked for; yield the body of each."""
-    if settings.mode() == "book":
-        raise NotInRecord(
-            f"the budget ({design}) of {missing[0]} is not in the record; the book is rendered without computing: "
-            "'make reproduce' makes it, 'make record' keeps it"
-        )
+    refuse_in_book(f"the budget ({design}) of {missing[0]}")
     turns = DESIGNS[design].turns
     with (
         parallel.workers(config.dataset for config in missing) as workers,

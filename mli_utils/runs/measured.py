@@ -45,6 +45,16 @@ class Measurement:
     mechanism: str
     images: int | None = None
 
+    def __post_init__(self):
+        everything = self.run.config.n_train
+        if self.images is None:
+            return
+        if not isinstance(self.images, (int, np.integer)) or not 1 <= self.images <= everything:
+            raise InputError(
+                f"images={self.images} is not allowed for {self.run.config}; allowed: from 1 to {everything}"
+            )
+        object.__setattr__(self, "images", None if self.images == everything else int(self.images))
+
     def whole_key(self) -> dict:
         """Return everything that determines it, versions included."""
         versions = {name: VERSIONS[name] for name in sorted({"curves", self.mechanism})}
@@ -65,7 +75,7 @@ def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
     missing = [i for i, body in enumerate(bodies) if body is None]
     if not missing:
         return bodies
-    _refuse_in_book(f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config}")
+    refuse_in_book(f"{wanted[missing[0]].what} of {wanted[missing[0]].run.config}")
     with (
         parallel.workers(wanted[i].run.config.dataset for i in missing) as workers,
         progress(len(missing), wanted[0].kind, unit) as bar,
@@ -113,14 +123,15 @@ def keep(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: 
     """
     store, whole = Store.default(), {**key, "versions": {mechanism: VERSIONS[mechanism]}}
     if (body := store.get(kind, whole)) is None:
-        _refuse_in_book(f"{kind} of {key}")
+        refuse_in_book(f"{kind} of {key}")
         columns = compute(**key).to_dict("list")
         body = {"columns": columns, "provenance": provenance.stamp(provenance.processor())}
         store.put(kind, whole, body)
     return pd.DataFrame(body["columns"])
 
 
-def _refuse_in_book(what: str) -> None:
+def refuse_in_book(what: str) -> None:
+    """Raise NotInRecord, naming what is missing, while a book is rendered from the record."""
     if settings.mode() == "book":
         raise NotInRecord(
             f"{what} is not in the record; the book is rendered without computing: 'make reproduce' makes it, "
@@ -197,16 +208,7 @@ def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str, imag
     }
     first = partial(STARTS[start], config=run.config)
     compute = partial(_compute_curve, path=path, points=points, first=first, statistics=statistics)
-    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute, "starts", _fewer(run, images))
-
-
-def _fewer(run: Run, images: int | None) -> int | None:
-    """Check a number of training images, and return it, or None if it is all of them."""
-    if images is None:
-        return None
-    if not isinstance(images, (int, np.integer)) or not 1 <= images <= run.config.n_train:
-        raise InputError(f"images={images} is not allowed for {run.config}; allowed: from 1 to {run.config.n_train}")
-    return None if images == run.config.n_train else int(images)
+    return Measurement(run, "curves", key, f"the curve on path {path!r}", compute, "starts", images)
 
 
 def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callable, statistics: str) -> dict:

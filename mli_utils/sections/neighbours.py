@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mli_utils.core.config import DATASETS, InputError, choose
-from mli_utils.core.curves import Bias, chunks, with_biases
+from mli_utils.core.curves import Bias, biased, chunks
 from mli_utils.core.estimates import (
     at_most,
     clustered_mean,
@@ -23,8 +23,8 @@ from mli_utils.core.estimates import (
     rank_correlations,
 )
 from mli_utils.core.evaluation import evaluate, plain_float32
-from mli_utils.core.parameters import device_of, mix, parameter_groups, without_output_bias
-from mli_utils.core.paths import alpha_grid, interpolate_parameters
+from mli_utils.core.parameters import device_of, mix, parameter_groups
+from mli_utils.core.paths import alpha_grid
 from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
@@ -104,17 +104,8 @@ def treated_curves(runs: Sequence[Run], doses: Sequence[float], alphas: int = 21
     return pd.concat([biased_curves(runs, biases, alphas), centred], ignore_index=True)
 
 
-@torch.no_grad()
 def _centred(model, ends, images, points, biases) -> dict[str, np.ndarray]:
-    start, end = map(without_output_bias, ends)
-    pixels, labels = (part.to(device_of(end)) for part in (images.images, images.labels))
-    parts = []
-    with plain_float32():
-        for some in chunks(len(points), model, pixels.device):
-            logits = model.logits(interpolate_parameters(model, start, end, points[some]), pixels)
-            logits = logits - logits.mean(1, keepdim=True)
-            parts.append(with_biases(logits, points[some], torch.zeros_like(logits[0, 0]), biases, labels))
-    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return biased(model, *ends, points, biases, images, centred=True)
 
 
 def neighbours_table(
