@@ -5,7 +5,7 @@ numbers are NaN.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -70,8 +70,8 @@ def clustered_share(told: pd.Series, cluster: str) -> dict:
 
     Otherwise `clustered_mean` of the clusters' shares.
     """
-    shares_ = told.astype(float).groupby(level=cluster).mean()
-    return share(shares_) if shares_.dropna().isin((0, 1)).all() else clustered_mean(told, cluster, (0, 1))
+    of_clusters = told.astype(float).groupby(level=cluster).mean()
+    return share(of_clusters) if of_clusters.dropna().isin((0, 1)).all() else clustered_mean(told, cluster, (0, 1))
 
 
 def needed(mean: float, spread: float, bounds: Iterable[float], most: int = 10_000) -> int | None:
@@ -110,7 +110,9 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
     return found["mean"], found["low"], found["high"]
 
 
-def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
+def intervals(
+    frame: pd.DataFrame, by: list[str], measures: Sequence[str], ranges: Mapping[str, tuple[float, float]] | None = None
+) -> pd.DataFrame:
     """Estimate the mean of each measure in each group by `mean_and_interval`.
 
     Parameters
@@ -119,15 +121,21 @@ def intervals(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.Dat
         One row per run.
     by : list of str
         Columns that define the groups.
-    measures : list of str
+    measures : sequence of str
         Columns to estimate.
+    ranges : mapping or None
+        Smallest and largest possible value of measures whose intervals are to be cut to them.
 
     Returns
     -------
     pandas.DataFrame
         One row per group and measure: `by`, `measure` (its column), `mean`, `low`, `high` (95 %) and `n`.
     """
-    return _by_group(mean_and_interval, frame, by, measures)
+    found = _by_group(mean_and_interval, frame, by, measures)
+    for measure, (least, most) in (ranges or {}).items():
+        ends = found.loc[found.measure == measure, ["low", "high"]].clip(least, most)
+        found.loc[ends.index, ["low", "high"]] = ends
+    return found
 
 
 def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequence[str]) -> pd.DataFrame:
@@ -266,7 +274,7 @@ def at_most(values: pd.Series, bound: float) -> pd.Series:
     return (values <= bound).astype(float).where(values.notna())
 
 
-def _by_group(estimate: Callable, frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
+def _by_group(estimate: Callable, frame: pd.DataFrame, by: list[str], measures: Sequence[str]) -> pd.DataFrame:
     rows = [
         {**dict(zip(by, values, strict=True)), "measure": measure, **estimate(group[measure])}
         for values, group in frame.groupby(by, sort=False)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils.core.estimates import clustered_mean
+from mli_utils.core.estimates import intervals
 from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing
@@ -45,18 +45,8 @@ def effects(fitted: pd.DataFrame, tolerance: float = 0.1, by: Sequence[str] = CE
 
 def cells(pairs: pd.DataFrame) -> pd.DataFrame:
     """Estimate the mean `effect` in each cell of the map, over seeds; an interval that excludes zero is `marked`."""
-    rows = _means(pairs, list(CELL), [EFFECT])
+    rows = intervals(pairs, list(CELL), [EFFECT], {EFFECT: BOUNDS[EFFECT]})
     return rows.assign(marked=(rows.low > 0) | (rows.high < 0))
-
-
-def _means(pairs: pd.DataFrame, by: list[str], measures: Sequence[str]) -> pd.DataFrame:
-    rows = [
-        {**dict(zip(by, values, strict=True)), "measure": name}
-        | clustered_mean(some.set_index("seed")[name], "seed", BOUNDS[name])
-        for values, some in pairs.groupby(by, sort=False)
-        for name in measures
-    ]
-    return pd.DataFrame(rows)
 
 
 def onset(of_cells: pd.DataFrame, bound: float) -> pd.Series:
@@ -121,7 +111,7 @@ def _at_rate(ways: pd.DataFrame, lr: float) -> pd.Series:
 
 def mean_effects(of_training: pd.DataFrame) -> pd.DataFrame:
     """Estimate means of `training_effects` over seeds: rows of `training`, `measure` and an estimate."""
-    return _means(of_training, ["training"], list(BOUNDS))
+    return intervals(of_training, ["training"], list(BOUNDS), BOUNDS)
 
 
 def counted(name: str, runs: Sequence[Run]) -> dict[str, int]:

@@ -197,8 +197,8 @@ def treated_lengths(treated: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFra
 
 def treatment_means(lengths: pd.DataFrame) -> pd.DataFrame:
     """Return mean plateaus by architecture and treatment, with intervals cut to 0 and 1."""
-    found = intervals(lengths, ["architecture", "treatment"], ["error_plateau"]).drop(columns="measure")
-    return found.assign(low=found.low.clip(0), high=found.high.clip(upper=1))
+    ranges = {"error_plateau": (0, 1)}
+    return intervals(lengths, ["architecture", "treatment"], list(ranges), ranges).drop(columns="measure")
 
 
 def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:

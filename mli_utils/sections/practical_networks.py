@@ -8,7 +8,7 @@ import pandas as pd
 
 from mli_utils.core.config import grid
 from mli_utils.core.curves import Bias
-from mli_utils.core.estimates import at_most, clustered_mean
+from mli_utils.core.estimates import at_most, clustered_mean, intervals
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import span
 from mli_utils.runs.biases import biased_curves, dose, permuted, trained_bias
@@ -112,12 +112,8 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
 
 def by_statistics(curves: pd.DataFrame) -> pd.DataFrame:
     """Estimate mean plateaus and bumps over seeds for each treatment of batch norm's statistics, one row a measure."""
-    rows = [
-        {"statistics": name, "measure": measure, **clustered_mean(some.set_index("seed")[measure], "seed", bounds)}
-        for name, some in plateau(curves).groupby("statistics", sort=False)
-        for measure, bounds in (("error_plateau", (0, 1)), ("loss_plateau", (0, 1)), ("bump", (0, math.inf)))
-    ]
-    return pd.DataFrame(rows)
+    ranges = {"error_plateau": (0, 1), "loss_plateau": (0, 1), "bump": (0, math.inf)}
+    return intervals(plateau(curves), ["statistics"], list(ranges), ranges)
 
 
 def orders(classes: pd.DataFrame) -> pd.Series:
