@@ -122,26 +122,26 @@ def _check_fit(model: nn.Module, side: str, params: Params) -> None:
 # Starting points of paths to one trained network (section 10), each as `start(model, config, (θ(0), θ(T)))`.
 
 
-def other(model: Network, config: RunConfig, ends: Sequence[Params]) -> Params:
+def other_initialization(model: Network, config: RunConfig, ends: Sequence[Params]) -> Params:
     """Draw another initialization from the run's distribution."""
     again = initialize(model, config.replace(seed=stream(config.seed, "another start")))
     return {name: value.to(ends[0][name].device) for name, value in again.items()}
 
 
-def noise(model: Network, config: RunConfig, ends: Sequence[Params]) -> Params:
+def noise_of_trained_norm(model: Network, config: RunConfig, ends: Sequence[Params]) -> Params:
     """Replace each weight tensor of θ(0) by normal noise with the norm of the trained one."""
     generator = torch.Generator().manual_seed(stream(config.seed, "noise"))
     start = dict(ends[0])
     for name, group in parameter_groups(model).items():
         if group.name == "weights":
             drawn = torch.randn(start[name].shape, generator=generator).to(start[name])
-            start[name] = model.lay_out(drawn * (ends[1][name].norm() / drawn.norm()))
+            start[name] = model.in_memory_format(drawn * (ends[1][name].norm() / drawn.norm()))
     return start
 
 
 STARTS = {
     "own": lambda model, config, ends: ends[0],
     "zero": lambda model, config, ends: {name: torch.zeros_like(value) for name, value in ends[0].items()},
-    "other": other,
-    "noise": noise,
+    "other": other_initialization,
+    "noise": noise_of_trained_norm,
 }

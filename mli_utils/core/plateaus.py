@@ -70,7 +70,7 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     if missing:
         raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
     keys = [name for name in (*FIELDS, "status", "start", "statistics", "path") if name in curves]
-    fields, arrays = apart(curves, keys, ["alpha", "loss", "error"])
+    fields, arrays = split_curves(curves, keys, ["alpha", "loss", "error"])
     rows = []
     for dataset, curve in zip(fields.dataset, arrays, strict=True):
         levels = thresholds(DATASETS[dataset].classes, tolerance)
@@ -79,7 +79,7 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     return fields.join(pd.DataFrame(rows, columns=["error_plateau", "loss_plateau", "bump"]))
 
 
-def apart(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd.DataFrame, list[dict]]:
+def split_curves(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd.DataFrame, list[dict]]:
     """Split a frame into curves: a row of `keys` each, and arrays of `columns` each, ordered by α and label."""
     number = curves.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     labels = [curves.label] if "label" in curves else []

@@ -46,7 +46,7 @@ def curve_figure(
     InputError
         A named column is missing.
     """
-    if nothing(curves, "alpha", hue, columns, *measures):
+    if nothing_to_draw(curves, "alpha", hue, columns, *measures):
         return empty_figure()
     keys = [name for name in dict.fromkeys(["alpha", hue, columns]) if name]
     grouped = curves.groupby(keys, sort=False)[list(measures)]  # ten times as fast as seaborn's means and bands
@@ -117,7 +117,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
     InputError
         A named column is missing.
     """
-    if nothing(frame, x, hue, *measures):
+    if nothing_to_draw(frame, x, hue, *measures):
         return empty_figure()
     with style():
         figure, panels = plt.subplots(
@@ -195,7 +195,7 @@ def xy_figure(
     InputError
         A named column is missing.
     """
-    if nothing(frame, x, y, hue, columns):
+    if nothing_to_draw(frame, x, y, hue, columns):
         return empty_figure()
     names = list(dict.fromkeys(frame[hue]))
     of_names = colours(len(names))
@@ -266,7 +266,7 @@ def forest_figure(
     InputError
         A named column is missing.
     """
-    if nothing(rows, y, "mean", hue, columns):
+    if nothing_to_draw(rows, y, "mean", hue, columns):
         return empty_figure()
     names = list(dict.fromkeys(rows[y]))
     panels = list(dict.fromkeys(rows[columns])) if columns else [None]
@@ -304,7 +304,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
     Each dot is one class of one run. Classes that a run learns at the same step are tied: each of their places gets
     their mean bias. Classes never learned have no place.
     """
-    if nothing(classes, "place", "centred_bias"):
+    if nothing_to_draw(classes, "place", "centred_bias"):
         return empty_figure()
     colour = PALETTE[0]
     with style():
@@ -324,7 +324,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
     return figure
 
 
-def nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
+def nothing_to_draw(frame: pd.DataFrame, *columns: str | None) -> bool:
     """Return whether no row has a value in every column; raise InputError if a column is missing."""
     wanted = [name for name in columns if name]
     lacking = [name for name in wanted if name not in frame]

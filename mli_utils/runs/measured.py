@@ -19,7 +19,7 @@ from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, fields_of, progress, run_key, together
+from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, fields_of, progress, run_key, tidy_frame
 
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
@@ -113,7 +113,7 @@ def measure_here(
     advance(1)
 
 
-def keep(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
+def cached_frame(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
     """Return the frame `compute(**key)`, which depends on no run, from the store or else computed and stored.
 
     Raises
@@ -196,7 +196,7 @@ def interpolate(
         (fields_of(run, start=start, statistics=statistics, path=name), curve_of(run, body, points, by_class))
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
     ]
-    return together(parts, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
+    return tidy_frame(parts, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
 
 
 def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str, images: int | None) -> Measurement:
@@ -264,7 +264,7 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
             "centred_bias": bias - bias.mean(),
         }
         parts.append((asdict(run.config) | {"run": i}, columns))
-    return together(parts, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
+    return tidy_frame(parts, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
 
 
 def order_correlations(classes: pd.DataFrame, clock: str = "learned_at", bias: str = "output_bias") -> pd.Series:

@@ -28,7 +28,7 @@ from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import Measurement, measure
-from mli_utils.runs.trained import Run, counts, fields_of, table, together
+from mli_utils.runs.trained import Run, counts, fields_of, table, tidy_frame
 
 COLUMNS = ("path", "alpha", "image", "label", "predicted", "probability")
 SHOWN = 10  # images in `picture_figure`
@@ -71,7 +71,7 @@ def predict_images(
         (fields_of(run, path=path), _columns(points, body)) for (run, path), body in zip(todo, bodies, strict=True)
     ]
     pixels = np.array(bodies[0]["pixels"]) / 255 if bodies else np.empty((0, 1, 1, 3))
-    return together(parts, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    return tidy_frame(parts, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
 def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> Measurement:

@@ -13,7 +13,7 @@ from mli_utils.core.plateaus import monotonicity_gap
 from mli_utils.core.theory import biases_from_weights, flow_curve, solve_flow
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import in_order, style
-from mli_utils.runs.measured import keep
+from mli_utils.runs.measured import cached_frame
 
 MODEL = {"noise": 0.1, "final_loss": 1e-2}  # fixed arguments of `solve_flow`
 DISTINCT = 0.05  # least `margin` at which the last two classes learned are distinct
@@ -24,7 +24,7 @@ RISE = 1e-3  # nats; smaller rises of the loss are ignored
 def through_time(r: int, delta: float, k: int, seed: int = 0, points: int = 400, digits: int = 17) -> pd.DataFrame:
     """Return `Flow.frame` of one solution, stored, with `digits` significant digits (17 are exact)."""
     key = {"r": r, "delta": delta, "k": k, "seed": seed, **MODEL, "points": points, "digits": digits}
-    return keep("flows", key, _through_time, "bias_gap")
+    return cached_frame("flows", key, _through_time, "bias_gap")
 
 
 def _through_time(points: int, digits: int, **model) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def survey(
     `biases_from_weights`, relative to the largest; and the columns of `describe`
     """
     key = {"powers": powers, "deltas": deltas, "classes": classes, "seeds": list(seeds), **MODEL, "points": points}
-    return describe(keep("surveys", key, _survey, "bias_gap"))
+    return describe(cached_frame("surveys", key, _survey, "bias_gap"))
 
 
 def _survey(powers, deltas, classes, seeds: list[int], points: int, **model) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from mli_utils.core.config import FIELDS
 from mli_utils.core.estimates import ESTIMATE, clustered_mean, clustered_share, mean_and_interval
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, colours, style
 from mli_utils.runs.budgets import BRIGHTNESS
 from mli_utils.runs.measured import order_correlations
@@ -271,7 +271,7 @@ def _by_run(frame: pd.DataFrame):
 
 def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
     """Plot shares of predictions over α per `class`: means over runs, bands from lowest to highest, chance dotted."""
-    if nothing(shares, "alpha", "share", "class"):
+    if nothing_to_draw(shares, "alpha", "share", "class"):
         return empty_figure()
     names = list(dict.fromkeys(shares["class"]))
     with style():

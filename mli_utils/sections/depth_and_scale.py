@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mli_utils.core.estimates import intervals
 from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, style
 from mli_utils.runs.trained import Run, counts, table
 
@@ -188,7 +188,7 @@ def map_figure(of_cells: pd.DataFrame, bound: float) -> Figure:
 
     Means whose interval excludes zero are bold and starred; the line encloses cells whose interval lies above `bound`.
     """
-    if nothing(of_cells, *CELL, "mean"):
+    if nothing_to_draw(of_cells, *CELL, "mean"):
         return empty_figure()
     wide = of_cells.pivot(index="depth", columns="init_scale")
     depths, scales = wide.index, wide["mean"].columns

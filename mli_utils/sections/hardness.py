@@ -22,17 +22,17 @@ from mli_utils.core.config import DATASETS, InputError, RunConfig, grid
 from mli_utils.core.curves import curve
 from mli_utils.core.data import ImageSet
 from mli_utils.core.estimates import mean_and_interval
-from mli_utils.core.evaluation import anatomy, plain_float32
+from mli_utils.core.evaluation import plain_float32, sum_metrics
 from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
 from mli_utils.core.parameters import Params
-from mli_utils.core.plateaus import apart, crossing, monotonicity_gap, thresholds
+from mli_utils.core.plateaus import crossing, monotonicity_gap, split_curves, thresholds
 from mli_utils.core.training import Trained, log_steps, train_group
 from mli_utils.core.versions import VERSIONS
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, colours, style
 from mli_utils.runs import images as archive
-from mli_utils.runs.measured import keep
+from mli_utils.runs.measured import cached_frame
 from mli_utils.runs.trained import progress
 
 # ── Networks: each image set, with and without an output bias, at its best learning rate ─────────────────────────────
@@ -91,7 +91,7 @@ def race(networks: Mapping, seeds: Sequence[int], stretch: float, alphas: int) -
         for problem, bias, seed in todo:
             configs = [asdict(config) for config in grid(**{**networks, "bias": bias, "seed": seed})]
             key = {"problem": problem, "configs": configs, "stretch": stretch, "points": alphas, "made_by": _made_by()}
-            parts.append(keep("races", key, _race, "hardness").assign(problem=problem))
+            parts.append(cached_frame("races", key, _race, "hardness").assign(problem=problem))
             bar.update()
     return pd.concat(parts, ignore_index=True)
 
@@ -156,7 +156,7 @@ def lengths(curves: pd.DataFrame) -> pd.DataFrame:
     bias-free network has one row, since its paths are the same
     """
     kept = curves[(curves.bias != "none") | (curves.path == PATHS[0])]
-    keys, arrays = apart(kept, [*RACE, "dataset", "path"], ["alpha", "loss", "error"])
+    keys, arrays = split_curves(kept, [*RACE, "dataset", "path"], ["alpha", "loss", "error"])
     ends = [_ends(of_curve, DATASETS[name].classes) for name, of_curve in zip(keys.dataset, arrays, strict=True)]
     found = keys.join(pd.DataFrame(ends).where(keys.fitted))
     return found.assign(form=form_of(found))
@@ -231,7 +231,7 @@ def estimates(compared: pd.DataFrame) -> pd.DataFrame:
 def steps_figure(networks: pd.DataFrame) -> Figure:
     """Plot plateaus against steps, a dot per network and path and a large mark per group's mean."""
     kept = networks[networks.fitted]
-    if nothing(kept, "steps", "error_plateau"):
+    if nothing_to_draw(kept, "steps", "error_plateau"):
         return empty_figure()
     marks = dict(zip(PROBLEMS, ("o", "s", "^"), strict=True))
     with style():
@@ -303,7 +303,7 @@ def train_linearised(config: RunConfig, images: ImageSet) -> tuple[int, float, b
     for step in range(last + 1):
         if step in (next_log, last):
             next_log = next(due)
-            losses = (anatomy(logits, images.labels)["loss"] / n).nan_to_num(math.inf)
+            losses = (sum_metrics(logits, images.labels)["loss"] / n).nan_to_num(math.inf)
             reached = losses <= config.stop_loss
             if reached.any() or step == last:
                 break
@@ -321,7 +321,7 @@ def linear_curve(ends: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor, 
     """Return `alpha`, `loss`, `error` of a linearised network on the line: its logits move on a line, too."""
     start, end = ends
     share = torch.from_numpy(alphas).float().view(-1, 1, 1)
-    found = anatomy((1 - share) * start + share * end, labels)
+    found = sum_metrics((1 - share) * start + share * end, labels)
     loss, error = (found["loss"] / len(labels)).numpy(), (found["wrong"].sum(1) / len(labels)).numpy()
     return pd.DataFrame({"alpha": alphas, "loss": loss, "error": error})
 
@@ -337,7 +337,7 @@ def linearised(networks: Mapping, seeds: Sequence[int], n_train: int, alphas: in
     for seed in seeds:
         fields = {**networks, "bias": "output", "n_train": n_train, "seed": seed}
         key = {"configs": [asdict(config) for config in grid(**fields)], "points": alphas, "made_by": _made_by()}
-        parts.append(keep("linearised", key, _linearised, "hardness"))
+        parts.append(cached_frame("linearised", key, _linearised, "hardness"))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -367,7 +367,7 @@ def linear_table(curves: pd.DataFrame) -> pd.DataFrame:
     `bound` is `longest_convex` of its ends; `bend` the lowest second difference of the loss along the line (nats)
     """
     fields = ["network", "seed", "dataset", "lr", "steps", "solved"]
-    keys, arrays = apart(curves, fields, ["alpha", "loss", "error"])
+    keys, arrays = split_curves(curves, fields, ["alpha", "loss", "error"])
     rows = []
     for dataset, of_curve in zip(keys.dataset, arrays, strict=True):
         loss, k = of_curve["loss"], DATASETS[dataset].classes

@@ -18,9 +18,9 @@ from mli_utils.core.curves import Bias, with_biases
 from mli_utils.core.evaluation import plain_float32
 from mli_utils.core.networks import weights_and_biases
 from mli_utils.core.parameters import device_of
-from mli_utils.core.plateaus import apart, crossing, only_fitted, plateau, thresholds
+from mli_utils.core.plateaus import crossing, only_fitted, plateau, split_curves, thresholds
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import colours, style
 from mli_utils.runs.biases import biased_curves, curves_under, dose, permuted, trained_bias
 from mli_utils.runs.measured import interpolate
@@ -124,7 +124,7 @@ def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame
     `error_plateau` is the largest α with an error at or above the plateau's threshold, 0 if none: near α = 0, where
     `overlap` wrongly treats W(0) as a scaled W(T), the predicted error may be below it.
     """
-    fields, arrays = apart(curves, [*FIELDS, "status", "path"], ["alpha", "error"])
+    fields, arrays = split_curves(curves, [*FIELDS, "status", "path"], ["alpha", "error"])
     levels = [thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
     ends = [
         1 - crossing(1 - curve["alpha"][::-1], -curve["error"][::-1], -level)
@@ -260,7 +260,7 @@ def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
 
 def dose_figure(means: pd.DataFrame) -> Figure:
     """Plot `mean_responses` over equally spaced doses: measured as dots with intervals, predicted as lines."""
-    if nothing(means, "gap", "mean"):
+    if nothing_to_draw(means, "gap", "mean"):
         return empty_figure()
     doses = sorted(set(means.gap))
     with style():

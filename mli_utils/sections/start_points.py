@@ -7,7 +7,7 @@ import pandas as pd
 
 from mli_utils.core.config import FIELDS, InputError, make_config
 from mli_utils.core.estimates import at_most, clustered_mean, paired_differences, shares
-from mli_utils.core.plateaus import apart, plateau
+from mli_utils.core.plateaus import plateau, split_curves
 from mli_utils.core.words import span
 from mli_utils.runs.trained import Run, counts
 
@@ -60,7 +60,7 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
         raise InputError(f"alpha={off[0]} is not on the curves; allowed: {', '.join(map(str, alphas))}")
     biases = {run.config: run.summary["output_bias"] for run in runs}
     largest = {config: np.argmax(bias) for config, bias in biases.items() if bias is not None}
-    fields, arrays = apart(curves, ["start", "path", "status", *FIELDS], ["predicted_share"])
+    fields, arrays = split_curves(curves, ["start", "path", "status", *FIELDS], ["predicted_share"])
     said = np.stack([curve["predicted_share"] for curve in arrays]).reshape(len(fields), len(alphas), -1)
     known = np.isfinite(said[:, 0]).all(1)
     guesses = known & (fields.start != "zero")

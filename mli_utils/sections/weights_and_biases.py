@@ -14,17 +14,17 @@ from mli_utils.core.config import InputError
 from mli_utils.core.curves import chunks
 from mli_utils.core.curves import square as square_of
 from mli_utils.core.estimates import at_most, mean_and_interval, rank_correlation
-from mli_utils.core.evaluation import anatomy
+from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.parameters import device_of, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import alpha_grid, interpolate_parameters
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.theory import closed_form
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
-from mli_utils.runs.trained import Run, counts, fields_of, together
+from mli_utils.runs.trained import Run, counts, fields_of, tidy_frame
 
 PREDICTIONS = ("closed form", "gain", "gain and shift")
 NETWORK = ["depth", "init_scale", "seed"]  # identifies a network of section 03
@@ -59,7 +59,7 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
         (fields_of(run), {**curve_of(run, body, of_weights), "alpha_bias": of_bias})
         for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals)
     ]
-    return together(parts, "alpha", "loss", "error", "alpha_bias").rename(columns={"alpha": "alpha_weights"})
+    return tidy_frame(parts, "alpha", "loss", "error", "alpha_bias").rename(columns={"alpha": "alpha_weights"})
 
 
 def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
             alignment = np.full(len(points), np.nan) if closed else np.array(body["alignment"], float)
             columns = {**curve_of(run, kept, points), "gain": gains[name], "alignment": alignment}
             parts.append((fields_of(run, start="zero" if closed else "own", path=name), columns))
-    return together(parts, "start", "path", *ALONG_CURVES, "gain", "alignment")
+    return tidy_frame(parts, "start", "path", *ALONG_CURVES, "gain", "alignment")
 
 
 def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
@@ -138,7 +138,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
             ("gain", kept * signal + alpha * bias),
             ("gain and shift", kept * apart + shift + alpha * bias),
         ):
-            sums[name].append(anatomy(predicted, labels))
+            sums[name].append(sum_metrics(predicted, labels))
     arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
     for name, parts in sums.items():
         arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
@@ -148,7 +148,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
 
 def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:
     """Plot means over runs on the (α_weights, α_bias) square with the linear and the homogeneous path."""
-    if nothing(frame, "alpha_weights", "alpha_bias", *measures):
+    if nothing_to_draw(frame, "alpha_weights", "alpha_bias", *measures):
         return empty_figure()
     with style():
         figure, panels = plt.subplots(
