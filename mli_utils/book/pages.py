@@ -23,10 +23,10 @@ class NotebookFailed(MLIError):
 
 
 def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
-    """Turn an executed notebook into a page: move figures to the prose, fold parameters, drop stderr.
+    """Turn an executed notebook into a page: move figures to the prose and the code to the end, drop stderr.
 
-    A line of provenance follows the first Markdown cell. `about`, the names of figures and the measured claims go into
-    the page's metadata.
+    A line of provenance follows the first Markdown cell; a cell with the tag `hide-cell` is folded under the name of
+    the heading above it. `about`, the names of figures and the measured claims go into the page's metadata.
 
     Raises
     ------
@@ -38,10 +38,6 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        tags = cell.metadata.setdefault("tags", [])
-        if {"parameters", "injected-parameters"} & set(tags):
-            tags.append("hide-input")
-        cell.metadata["mystnb"] = {"code_prompt_show": _prompt(cell), "code_prompt_hide": "Hide it"}
         if any(output.output_type == "error" for output in cell.outputs):
             raise NotebookFailed(f"{name}: a cell shows an error:\n\n{cell.source}")
         kept = []
@@ -72,6 +68,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
     first = next((place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
     notebook.cells.insert(first + 1, line)
+    _move_code(notebook)
     notebook.metadata["mli"]["seal"] = sources.seal(json.loads(nbformat.writes(notebook)))
 
 
@@ -95,16 +92,29 @@ def _with_below(figure: re.Match, below: Mapping[str, str]) -> str:
     return f"{fence}{{glue:figure}} {name}\n{options}{caption.rstrip()}\n\n{below[name]}\n{fence}"
 
 
-def _prompt(cell: nbformat.NotebookNode) -> str:
-    """Return the label of a folded cell."""
-    if "parameters" in cell.metadata.tags:
-        return "Parameters, as the notebook has them"
-    if "injected-parameters" in cell.metadata.tags:
-        return "Parameters that this profile changes"
-    marked = any(settings.FIGURE_MARK in output.get("metadata", {}) for output in cell.outputs)
-    if any("scrapbook" in output.get("metadata", {}) for output in cell.outputs):
-        return "Code of the numbers in the text"
-    return "Code of the figure" if marked else "Code"
+def _move_code(notebook: nbformat.NotebookNode) -> None:
+    """Gather the code of all cells in one folded cell at the end; where they stood, leave what they show."""
+    code, quiet, kept, heading = [], [], [], ""
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            heading = (re.findall(r"^#+ (.+)$", cell.source, re.M) or [heading])[-1]
+            kept.append(cell)
+            continue
+        code.append(cell.source)
+        quiet += [output for output in cell.outputs if "scrapbook" in output.get("metadata", {})]
+        cell.outputs = [output for output in cell.outputs if output not in quiet]
+        if cell.outputs:
+            folded = "hide-cell" in cell.metadata.get("tags", [])
+            cell.metadata["tags"] = ["remove-input", *(["hide-output"] if folded else [])]
+            cell.metadata["mystnb"] = {"code_prompt_show": heading, "code_prompt_hide": heading}
+            kept.append(cell)
+    if code:
+        last = nbformat.v4.new_code_cell("\n\n".join(code), id="code", outputs=quiet)
+        lines = sum(bool(line.strip()) for line in last.source.splitlines())
+        said = f"The code of this page: {lines} lines"
+        last.metadata.update(tags=["hide-input"], mystnb={"code_prompt_show": said, "code_prompt_hide": said})
+        kept += [nbformat.v4.new_markdown_cell("## Code", id="code-heading", metadata={"tags": []}), last]
+    notebook.cells = kept
 
 
 def origin(about: dict) -> str:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from mli_utils.claims import sources
 from mli_utils.claims.ledger import LEVEL, measured, score
-from mli_utils.claims.statements import FEWEST, VERDICTS, Claim, Predicate, load
-from mli_utils.claims.verdicts import OTHER_TOLERANCES, counted
+from mli_utils.claims.statements import FEWEST, VERDICTS, Claim, Predicate, card, counted, load
+from mli_utils.claims.verdicts import OTHER_TOLERANCES
 from mli_utils.core.config import InputError
 from mli_utils.core.words import span
 from mli_utils.figures.style import PALETTE, style
@@ -167,7 +167,7 @@ def _row(row: dict) -> str:
     count = counted(row["n"], row["cluster"]) if row["n"] else "–"
     count += f" ({row['left_out']:.0f} left out)" if row["n"] and row["left_out"] > 0 else ""
     cells = (
-        f"{row['statement']} ({source})",
+        f'<span id="{card(row["id"])}"></span>{row["statement"]} ({source})',
         *(f"{{bdg-{LOOKS[row[name]][2]}}}`{row[name]}`" for name in ("verdict", "corrected")),
         f"{row['quantity']}: {Predicate.parse(row['predicate'])}",
         span(row, ".3g"),
