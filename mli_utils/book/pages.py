@@ -15,6 +15,7 @@ from mli_utils.runs.store import Store
 MADE = "made"  # folder in `book/` of generated pages, ignored by git
 # A `{glue:figure}` directive: its fence, the figure's name, options, caption.
 FIGURE = re.compile(r"^(:{3,}|`{3,})\{glue:figure\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
+FOLDS = {"judge(": "Claims of this section: bounds, values, intervals", "mli.table(": "Runs of this section"}  # by call
 SHORTEST_ALT = 40  # characters
 
 
@@ -25,8 +26,8 @@ class NotebookFailed(MLIError):
 def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     """Turn an executed notebook into a page: move figures to the prose and the code to the end, drop stderr.
 
-    A line of provenance follows the first Markdown cell; a cell with the tag `hide-cell` is folded under the name of
-    the heading above it. `about`, the names of figures and the measured claims go into the page's metadata.
+    A line of provenance follows the first Markdown cell; what a cell with the tag `hide-cell` shows is folded. `about`,
+    the names of figures and the measured claims go into the page's metadata.
 
     Raises
     ------
@@ -106,14 +107,15 @@ def _move_code(notebook: nbformat.NotebookNode) -> None:
         if cell.outputs:
             folded = "hide-cell" in cell.metadata.get("tags", [])
             cell.metadata["tags"] = ["remove-input", *(["hide-output"] if folded else [])]
-            cell.metadata["mystnb"] = {"code_prompt_show": heading, "code_prompt_hide": heading}
+            said = next((said for call, said in FOLDS.items() if call in cell.source), heading)
+            cell.metadata["mystnb"] = {"code_prompt_show": said, "code_prompt_hide": said}
             kept.append(cell)
     if code:
         last = nbformat.v4.new_code_cell("\n\n".join(code), id="code", outputs=quiet)
         lines = sum(bool(line.strip()) for line in last.source.splitlines())
-        said = f"The code of this page: {lines} lines"
+        said = f"The code of this page: {lines} line{'s' * (lines != 1)}"
         last.metadata.update(tags=["hide-input"], mystnb={"code_prompt_show": said, "code_prompt_hide": said})
-        kept += [nbformat.v4.new_markdown_cell("## Code", id="code-heading", metadata={"tags": []}), last]
+        kept.append(last)
     notebook.cells = kept
 
 

@@ -22,6 +22,7 @@ PARTS = {
     "the box": r"^:{3,}\{admonition\} Try it yourself$",
     "an exercise": r"^:{3,}\{exercise\} ",
     "the takeaway": r"^\*\*Takeaway\.\*\* ",
+    "the folds": r"^## Claims, runs and code$",
 }
 IDENTIFIERS = re.compile(
     r"\b(?:fcn|mnist|cifar10|cifar100|digits32|vgg16|resnet18|vit|sgd|adam|[a-z]+_[a-z_]+)\b"  # as code has them
