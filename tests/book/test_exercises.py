@@ -14,8 +14,8 @@ from mli_utils.book import jobs
 from mli_utils.runs import settings
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-EXERCISE = re.compile(r"^(:{3,})\{exercise\} *(.*)\n((?::\w+:.*\n)*)(.*?)^\1 *$", re.M | re.S)
-SOLUTION = re.compile(r"^(:{3,})\{solution\} *(\S+)\n((?::\w+:.*\n)*)(.*?)^\1 *$", re.M | re.S)
+EXERCISE = re.compile(r"^(:{3,})\{exercise\} *([^\n]*)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
+SOLUTION = re.compile(r"^(:{3,})\{solution\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 PYTHON = re.compile(r"^```(?:\{code-block\} )?python\n(.*?)^```$", re.M | re.S)
 SECONDS = 300  # at most, for a notebook and its solutions under smoke
 BEGIN = """
