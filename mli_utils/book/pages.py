@@ -15,6 +15,7 @@ from mli_utils.runs.store import Store
 MADE = "made"  # folder in `book/` of generated pages, ignored by git
 # A `{glue:figure}` directive: its fence, the figure's name, options, caption.
 FIGURE = re.compile(r"^(:{3,}|`{3,})\{glue:figure\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
+FOLDS = {"judge(": "Claims of this section: bounds, values, intervals", "mli.table(": "Runs of this section"}  # by call
 SHORTEST_ALT = 40  # characters
 
 
@@ -23,10 +24,10 @@ class NotebookFailed(MLIError):
 
 
 def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
-    """Turn an executed notebook into a page: move figures to the prose, fold parameters, drop stderr.
+    """Turn an executed notebook into a page: move figures to the prose and the code to the end, drop stderr.
 
-    A line of provenance follows the first Markdown cell. `about`, the names of figures and the measured claims go into
-    the page's metadata.
+    A line of provenance follows the first Markdown cell; what a cell with the tag `hide-cell` shows is folded. `about`,
+    the names of figures and the measured claims go into the page's metadata.
 
     Raises
     ------
@@ -38,10 +39,6 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        tags = cell.metadata.setdefault("tags", [])
-        if {"parameters", "injected-parameters"} & set(tags):
-            tags.append("hide-input")
-        cell.metadata["mystnb"] = {"code_prompt_show": _prompt(cell), "code_prompt_hide": "Hide it"}
         if any(output.output_type == "error" for output in cell.outputs):
             raise NotebookFailed(f"{name}: a cell shows an error:\n\n{cell.source}")
         kept = []
@@ -72,6 +69,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
     first = next((place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
     notebook.cells.insert(first + 1, line)
+    _move_code(notebook)
     notebook.metadata["mli"]["seal"] = sources.seal(json.loads(nbformat.writes(notebook)))
 
 
@@ -95,16 +93,30 @@ def _with_below(figure: re.Match, below: Mapping[str, str]) -> str:
     return f"{fence}{{glue:figure}} {name}\n{options}{caption.rstrip()}\n\n{below[name]}\n{fence}"
 
 
-def _prompt(cell: nbformat.NotebookNode) -> str:
-    """Return the label of a folded cell."""
-    if "parameters" in cell.metadata.tags:
-        return "Parameters, as the notebook has them"
-    if "injected-parameters" in cell.metadata.tags:
-        return "Parameters that this profile changes"
-    marked = any(settings.FIGURE_MARK in output.get("metadata", {}) for output in cell.outputs)
-    if any("scrapbook" in output.get("metadata", {}) for output in cell.outputs):
-        return "Code of the numbers in the text"
-    return "Code of the figure" if marked else "Code"
+def _move_code(notebook: nbformat.NotebookNode) -> None:
+    """Gather the code of all cells in one folded cell at the end; where they stood, leave what they show."""
+    code, quiet, kept, heading = [], [], [], ""
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            heading = (re.findall(r"^#+ (.+)$", cell.source, re.M) or [heading])[-1]
+            kept.append(cell)
+            continue
+        code.append(cell.source)
+        quiet += [output for output in cell.outputs if "scrapbook" in output.get("metadata", {})]
+        cell.outputs = [output for output in cell.outputs if output not in quiet]
+        if cell.outputs:
+            folded = "hide-cell" in cell.metadata.get("tags", [])
+            cell.metadata["tags"] = ["remove-input", *(["hide-output"] if folded else [])]
+            said = next((said for call, said in FOLDS.items() if call in cell.source), heading)
+            cell.metadata["mystnb"] = {"code_prompt_show": said, "code_prompt_hide": said}
+            kept.append(cell)
+    if code:
+        last = nbformat.v4.new_code_cell("\n\n".join(code), id="code", outputs=quiet)
+        lines = sum(bool(line.strip()) for line in last.source.splitlines())
+        said = f"The code of this page: {lines} line{'s' * (lines != 1)}"
+        last.metadata.update(tags=["hide-input"], mystnb={"code_prompt_show": said, "code_prompt_hide": said})
+        kept.append(last)
+    notebook.cells = kept
 
 
 def origin(about: dict) -> str:

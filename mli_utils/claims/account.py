@@ -1,4 +1,4 @@
-"""The ledger as a frame, a figure and tables (section 12)."""
+"""The ledger as a frame, a figure and cards (section 12)."""
 
 import math
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from mli_utils.claims import sources
 from mli_utils.claims.ledger import LEVEL, measured, score
-from mli_utils.claims.statements import FEWEST, VERDICTS, Claim, Predicate, load
-from mli_utils.claims.verdicts import OTHER_TOLERANCES, counted
+from mli_utils.claims.statements import BADGES, FEWEST, VERDICTS, Predicate, card, counted, load
+from mli_utils.claims.verdicts import OTHER_TOLERANCES
 from mli_utils.core.config import InputError
 from mli_utils.core.words import span
 from mli_utils.figures.style import PALETTE, style
@@ -18,11 +18,18 @@ from mli_utils.runs import settings
 
 NUMBERS = ("value", "low", "high", "p", "needed", "left_out")  # float columns of the ledger
 EDGE = 1.5  # largest margin drawn
-LOOKS = {  # verdict: marker, colour, badge
-    "holds": ("o", PALETTE[0], "success"),
-    "fails": ("X", PALETTE[1], "danger"),
-    "undecided": ("D", PALETTE[2], "warning"),
-    "not run": ("s", "0.45", "muted"),
+LOOKS = {  # verdict: marker, colour
+    "holds": ("o", PALETTE[0]),
+    "fails": ("X", PALETTE[1]),
+    "undecided": ("D", PALETTE[2]),
+    "not run": ("s", "0.45"),
+}
+ORDER = ("fails", "undecided", "holds", "not run")  # of cards: what was learned first
+GROUPS = {  # heading of the claims of a source
+    "abstract": "What the paper states",
+    "section": "What the paper is reported to state",
+    "neighbour": "What the works around it state",
+    "ours": "What this book adds",
 }
 
 
@@ -30,10 +37,9 @@ def ledger() -> pd.DataFrame:
     """Return every claim of the book with its measurement under the current profile.
 
     Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `can_fail`, `over`, `cluster`,
-    `seen`, `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it), `left_out`,
-    `verdict`, `corrected` (after Holm's correction), `bound_set` and `first_run` (times), `at 0.05` and `at 0.2`
-    (verdicts at other tolerances, empty if the claim depends on none), and `sentence` (predicate and measured value;
-    empty if the claim holds).
+    `remark`, `seen`, `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it),
+    `left_out`, `verdict`, `corrected` (after Holm's correction), `bound_set` and `first_run` (times), `at 0.05` and
+    `at 0.2` (verdicts at other tolerances, empty if the claim depends on none).
     """
     found, rows = measured(settings.profile()), []
     for claim in load():
@@ -41,22 +47,8 @@ def ledger() -> pd.DataFrame:
         at = row.pop("tolerances")
         row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
         times = {name: row[name] or "" for name in ("bound_set", "first_run")}
-        rows.append({**row, **times, "n": row["n"] or 0, "sentence": _sentence(claim, row)})
-    return pd.DataFrame(rows).drop(columns=["range", "remark"]).astype(dict.fromkeys(NUMBERS, float))
-
-
-def _sentence(claim: Claim, row: Mapping) -> str:
-    """Describe predicate and measured value of a claim, with its remark; empty if the claim holds."""
-    asked = f"Asked: {claim.quantity}, {claim.predicate}"
-    if row["verdict"] == "holds":
-        return ""
-    if row["verdict"] == "not run":
-        return f"{asked}; nothing was measured under profile {settings.profile()}."
-    over = ""
-    if claim.over != "exact":
-        over = f" over {counted(row['n'], claim.cluster)}"
-        over += f", and {FEWEST} are needed" if row["n"] < FEWEST else ""
-    return f"{asked}; found: {span(row, '.3g')}{over}. {claim.remark}".strip()
+        rows.append({**row, **times, "n": row["n"] or 0})
+    return pd.DataFrame(rows).drop(columns="range").astype(dict.fromkeys(NUMBERS, float))
 
 
 def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +105,7 @@ def _margins(asked: Predicate, value: float, low: float, high: float) -> tuple[f
 
 
 def ledger_figure(ledger: pd.DataFrame) -> Figure:
-    """Plot the margin of each claim with its interval, marked by verdict; right of zero the claim is true.
+    """Plot the margin of each claim with its interval by section, marked by verdict; right of zero the claim is true.
 
     Margins are clipped to ±1.5.
 
@@ -125,72 +117,82 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
     if ledger.empty:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
     frame = margins(ledger).reset_index(drop=True)
-    edges = frame.index[frame.section != frame.section.shift()][1:] - 0.5
+    sections = {section: rows.index for section, rows in frame.groupby("section", sort=False)}
     with style():
-        figure, axes = plt.subplots(figsize=(8.2, 0.9 + 0.24 * len(frame)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7.2, 1 + 0.13 * len(frame)), layout="constrained")
         axes.axvline(0, color="0.4", lw=1)
-        axes.hlines(edges, -EDGE, EDGE, color="0.75", lw=0.8)
-        for verdict, (marker, colour, _) in LOOKS.items():
+        for places in list(sections.values())[1::2]:
+            axes.axhspan(places[0] - 0.5, places[-1] + 0.5, color="0.94")
+        for verdict, (marker, colour) in LOOKS.items():
             rows = frame[frame.verdict == verdict]
             if rows.empty:
                 continue
             drawn = rows[["margin", "margin_low", "margin_high"]].clip(-EDGE, EDGE)
-            axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2.2, alpha=0.7, zorder=3)
-            middles = axes.scatter(drawn.margin.fillna(0), rows.index, s=36, marker=marker, color=colour, label=verdict)
+            axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2, alpha=0.7, zorder=3)
+            middles = axes.scatter(drawn.margin.fillna(0), rows.index, s=26, marker=marker, color=colour, label=verdict)
             middles.set(zorder=3, facecolor="white" if verdict == "not run" else colour)
-        axes.set_yticks(frame.index, frame.id, fontsize=9)
-        axes.set(xlim=(-EDGE, EDGE), ylim=(len(frame) - 0.5, -0.5), xlabel="margin: false ← → true")
+        axes.set_yticks([places.to_numpy().mean() for places in sections.values()], map(sources.title, sections))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.set(xlim=(-EDGE, EDGE), ylim=(len(frame) - 0.5, -0.5), xlabel="on the wrong side ← → on the right side")
         axes.set_xticks([-1, 0, 1], ["−1", "bound", "+1"])
         figure.legend(loc="outside upper center", ncol=4)
     return figure
 
 
 def show_ledger(ledger: pd.DataFrame) -> None:
-    """Display one table per section with links to figures, then a sentence for each claim that does not hold."""
+    """Display a card for each claim: by source, then by verdict, failures first. `ledger.js` filters them."""
     from IPython.display import Markdown, display
 
-    for section, rows in ledger.groupby("section", sort=False):
-        lines = [
-            f"**{{doc}}`{section}`**",
-            "",
-            "| claim | verdict | corrected | asked | found | n | needed | bound set | τ = 0.05, 0.2 | figure |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-            *map(_row, rows.to_dict("records")),
-            "",
-            *(f"- *{row.statement}* {row.sentence}" for row in rows.itertuples() if row.sentence),
+    for source, heading in GROUPS.items():
+        rows = ledger[ledger.source == source].to_dict("records")
+        if rows:
+            rows = sorted(rows, key=lambda row: ORDER.index(row["verdict"]))
+            head = f"### {heading}\n\n{score(row['verdict'] for row in rows).capitalize()}."
+            display(Markdown("\n\n".join([head, *map(_card, rows)])))
+
+
+def _card(row: Mapping) -> str:
+    """Return a claim's card in MyST Markdown: badge and statement, what was found, and folded how it was judged."""
+    verdict, n = row["verdict"], row["n"]
+    found = "Nothing was measured under these settings."
+    if verdict != "not run":
+        over = "" if row["over"] == "exact" else f" over {counted(n, row['cluster'])}"
+        few = f"; at least {FEWEST} are needed" if row["over"] != "exact" and n < FEWEST else ""
+        found = f"Found: {span(row, '.3g')}{over}{few}. Asked: {Predicate.parse(row['predicate'])}."
+    at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
+    facts = {
+        "Quantity": row["quantity"],
+        "What would make it fail": row["can_fail"],
+        "With another tolerance of the plateau": ", ".join(at),
+        "After Holm's correction": row["corrected"] if row["p"] == row["p"] else "",
+        "Needed to decide it": "" if row["over"] == "exact" else _needed(row),
+        "Left out, since they did not fit": f"{row['left_out']:.0f} networks" if row["left_out"] > 0 else "",
+        "Bound set": _when(row),
+    }
+    cite = "" if row["source"] == "ours" else f" {{cite:p}}`{row['cite']}`"
+    return "\n\n".join(
+        [
+            f'<div class="claim" id="{card(row["id"])}" data-verdict="{verdict}" data-source="{row["source"]}">',
+            f'<span class="verdict {verdict.replace(" ", "-")}">{BADGES[verdict]}</span> **{row["statement"]}**{cite}',
+            " ".join(filter(None, (found, row["remark"] if verdict != "holds" else ""))),
+            "<details><summary>How it was judged</summary>",
+            *(f"{name}\n: {fact}" for name, fact in facts.items() if fact),
+            f"Figure\n: {{numref}}`{row['figure']}` of {{doc}}`{row['section']}`",
+            "</details></div>",
         ]
-        display(Markdown("\n".join(lines)))
-
-
-def _row(row: dict) -> str:
-    source = "ours" if row["source"] == "ours" else f"{row['source']}, {{cite:t}}`{row['cite']}`"
-    count = counted(row["n"], row["cluster"]) if row["n"] else "–"
-    count += f" ({row['left_out']:.0f} left out)" if row["n"] and row["left_out"] > 0 else ""
-    cells = (
-        f"{row['statement']} ({source})",
-        *(f"{{bdg-{LOOKS[row[name]][2]}}}`{row[name]}`" for name in ("verdict", "corrected")),
-        f"{row['quantity']}: {Predicate.parse(row['predicate'])}",
-        span(row, ".3g"),
-        count,
-        _needed(row),
-        _when(row),
-        ", ".join(filter(None, (row["at 0.05"], row["at 0.2"]))) or "–",
-        f"{{numref}}`{row['figure']}`",
     )
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _needed(row: dict) -> str:
+def _needed(row: Mapping) -> str:
     """Say how many clusters would decide a claim, as the pilot found its quantity."""
-    if row["over"] == "exact":
-        return "–"
-    return "over 10,000" if math.isnan(row["needed"]) else f"{row['needed']:.0f}"
+    return "more than 10,000" if math.isnan(row["needed"]) else counted(round(row["needed"]), row["cluster"])
 
 
-def _when(row: dict) -> str:
+def _when(row: Mapping) -> str:
     """Return the day on which a bound was set, and whether that was before the first run of its section."""
     if not row["bound_set"]:
         return "not committed"
     before = "before" if row["bound_set"] < row["first_run"] else "after"
-    seen = f", results of {row['seen']} seen" if row["seen"] else ""
-    return row["bound_set"][:10] + (f", {before} the first run" if row["first_run"] else "") + seen
+    seen = f"; results of profile {row['seen']} had been seen" if row["seen"] else ""
+    return row["bound_set"][:10] + (f", {before} the first run that judges it" if row["first_run"] else "") + seen

@@ -178,6 +178,12 @@ def recorded(profile: str) -> dict[str, dict]:
     return Record(settings.record_dir(profile)).json("about.json") or {}
 
 
+def title(section: str) -> str:
+    """Return a section's number and title; its name if it has no title."""
+    found = re.search(r'"# ([^"\\]+)', source(section).read_text(encoding="utf-8"))
+    return f"{section.partition('_')[0].lstrip('0')}  {found[1]}" if found else section
+
+
 def figures(section: str) -> list[str]:
     """List the figures that a section's prose names."""
     try:

@@ -32,7 +32,8 @@ OVER = {  # kind of estimate: values that a section passes
 }
 # What n counts. Rows that share a seed (initialization and batches), a network or a draw of noise are one cluster.
 CLUSTERS = ("seed", "network", "draw", "none")
-VERDICTS = ("holds", "fails", "undecided", "not run")
+BADGES = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided", "not run": "– not run"}  # by verdict
+VERDICTS = tuple(BADGES)
 FEWEST = 5  # fewest clusters for a verdict
 NUMBER = r"([+-]?\d+\.?\d*(?:[eE][+-]?\d+)?)"
 
@@ -166,3 +167,13 @@ def _claim(entry: dict, number: int, sections: list[str], works: list[str]) -> C
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return Claim(**{key.replace(" ", "_"): parsed.get(key, value) for key, value in entry.items()})
+
+
+def counted(n: int, cluster: str) -> str:
+    """Return a number of clusters in words: `20 seeds`; a dash where nothing is drawn at random."""
+    return "–" if cluster == "none" else f"{n}\u00a0{cluster}{'s' * (n != 1)}"
+
+
+def card(claim: str) -> str:
+    """Return the anchor of a claim's card in the ledger."""
+    return f"claim-{claim}"

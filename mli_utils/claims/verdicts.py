@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import pandas as pd
 from scipy import stats
 
-from mli_utils.claims.statements import CLUSTERS, FEWEST, FILE, OVER, Claim, Predicate, load
+from mli_utils.claims.statements import CLUSTERS, FEWEST, FILE, OVER, Claim, Predicate, counted, load
 from mli_utils.core.config import InputError
 from mli_utils.core.estimates import ESTIMATE, TAILS, clustered_mean, clustered_share
 from mli_utils.core.words import span
@@ -65,11 +65,6 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
         )
     show_table(pd.DataFrame(rows), metadata={settings.FIGURE_MARK: {"claims": measurements}}, kind="claims")
     glue({claim.id: of_claim["verdict"] for claim, of_claim in found.items()})
-
-
-def counted(n: int, cluster: str) -> str:
-    """Return a number of clusters in words: `20 seeds`; a dash where nothing is drawn at random."""
-    return "–" if cluster == "none" else f"{n}\u00a0{cluster}{'s' * (n != 1)}"
 
 
 def _judged(given: Mapping) -> dict[Claim, dict]:

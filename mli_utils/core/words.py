@@ -1,7 +1,20 @@
-"""Numbers as text."""
+"""Numbers and names as text."""
 
 import math
 from collections.abc import Mapping
+
+NAMES = {  # of what a `RunConfig` names, where a reader's word is another
+    "fcn": "fully-connected network",
+    "vgg16": "VGG-16",
+    "resnet18": "ResNet-18",
+    "vit": "vision transformer",
+    "digits32": "enlarged digits",
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "sgd": "SGD",
+    "adam": "Adam",
+}
 
 
 def span(row: Mapping, form: str = ".2f") -> str:

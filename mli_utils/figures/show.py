@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from mli_utils.core.config import InputError
 from mli_utils.core.estimates import ESTIMATE
-from mli_utils.core.words import span
+from mli_utils.core.words import NAMES, span
 from mli_utils.figures.style import style
 from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import address, write_atomically
@@ -110,7 +110,7 @@ def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
     ----------
     *found : pandas.DataFrame or mapping
         Frames of estimates with columns `mean`, `low`, `high` and `n`, as `intervals` and `paired_differences` return
-        them, or mappings from names to numbers, texts and lists of these.
+        them, or mappings from names to numbers, texts and lists of these. Identifiers become words: `mnist`, MNIST.
     **values : float, int or str
         Numbers and texts by name.
 
@@ -127,7 +127,9 @@ def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
         elif value is None:
             value = "all"  # `n_train=None`: all images
         elif isinstance(value, (list, tuple, range)):
-            value = ", ".join(map(str, value))
+            value = ", ".join(NAMES.get(str(item), str(item)) for item in value)
+        elif isinstance(value, str):
+            value = NAMES.get(value, value)
         if not isinstance(value, (int, float, str)):
             raise InputError(f"glue: {name} is a {type(value).__name__}; allowed: a number, text or a list")
         glued = {"scrapbook": {"name": name, "mime_prefix": settings.GLUED}}

@@ -184,10 +184,13 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FIELDS, "status", *OUTCOMES])
 
 
-def counts(runs: Iterable[Run]) -> dict[str, int]:
-    """Count all runs and fitted runs: `all_runs`, `fitted_runs`."""
+def counts(runs: Iterable[Run]) -> dict[str, int | str]:
+    """Count all runs and fitted runs: `all_runs`, `fitted_runs`, and both in a sentence, `fit`."""
     runs = list(runs)
-    return {"all_runs": len(runs), "fitted_runs": sum(run.summary["status"] == "fitted" for run in runs)}
+    fitted = sum(run.summary["status"] == "fitted" for run in runs)
+    said = f"{'All' if fitted == len(runs) else f'{fitted} of'} {len(runs)} networks fit their training set"
+    left_out = "" if fitted == len(runs) else "; the others get more than 1 % of it wrong and are left out"
+    return {"all_runs": len(runs), "fitted_runs": fitted, "fit": f"{said}{left_out}."}
 
 
 def means(runs: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:

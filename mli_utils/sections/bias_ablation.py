@@ -23,7 +23,7 @@ from mli_utils.core.evaluation import plain_float32, statistics_of
 from mli_utils.core.parameters import device_of
 from mli_utils.core.paths import alpha_grid, interpolate_parameters, schedules
 from mli_utils.core.plateaus import plateau
-from mli_utils.figures.kinds import empty_figure
+from mli_utils.figures.kinds import empty_figure, nothing
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.images import load_data
@@ -292,6 +292,45 @@ def _sheet(pixels: np.ndarray) -> tuple[str, int]:
     return f"data:image/png;base64,{b64encode(png.getvalue()).decode()}", sheet.shape[1]
 
 
+CASES = {  # bias and path of a curve in `error_figure`: name, colour, dashes
+    ("none", "linear"): ("no biases", PALETTE[3], "--"),
+    ("output", "homogeneous"): ("output bias, homogeneous path", PALETTE[0], "-."),
+    ("output", "linear"): ("output bias, linear path", PALETTE[1], "-"),
+}
+
+
+def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
+    """Plot the error over α without biases and with an output bias on both paths; bracket each mean plateau by name.
+
+    Thin lines: one seed each; thick lines: means over seeds.
+
+    Parameters
+    ----------
+    fitted : curves of fitted networks on both paths
+    plateaus : their plateaus
+    """
+    if nothing(fitted, "alpha", "error"):
+        return empty_figure()
+    chance = 1 - 1 / DATASETS[fitted.dataset.iloc[0]].classes
+    with style():
+        figure, axes = plt.subplots(figsize=(4.9, 3.9), layout="constrained")
+        axes.axhline(chance, color="0.4", ls=":", lw=1)
+        for place, ((bias, path), (name, colour, dashes)) in enumerate(CASES.items()):
+            curves = fitted[(fitted.bias == bias) & (fitted.path == path)]
+            curves = curves.pivot(index="alpha", columns="seed", values="error")
+            length = plateaus[(plateaus.bias == bias) & (plateaus.path == path)].error_plateau.mean()
+            axes.plot(curves, color=colour, lw=0.7, alpha=0.4)
+            axes.plot(curves.mean(axis=1), color=colour, ls=dashes, lw=2.6)
+            height = chance * (1.1 + 0.12 * place)
+            axes.errorbar([0, length], [height] * 2, yerr=0.03, color=colour, ls=dashes, lw=2.2, elinewidth=2.2)
+            axes.text(length + 0.02, height, f"{name}: {length:.2f}", color="0.15", va="center")
+        axes.text(1, chance, "chance", color="0.3", ha="right", va="bottom")
+        axes.set(xlim=(0, 1), ylim=(0, chance * 1.44), xlabel="α: from initialization to trained network")
+        axes.set(ylabel=LABELS["error"])
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8])
+    return figure
+
+
 def compare(plateaus: pd.DataFrame) -> pd.DataFrame:
     """Compare error plateaus, paired by seed: linear path with output bias minus homogeneous path or no biases."""
     error = _by_seed(plateaus).error_plateau
@@ -318,13 +357,10 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 def numbers(runs: Sequence[Run], plateaus: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 05."""
-    lengths = _by_seed(plateaus).mean()
-    error, loss = lengths.error_plateau, lengths.loss_plateau
+    loss = _by_seed(plateaus).mean().loss_plateau
     ended, members = table(runs), runs[0].summary["class_counts"]
     return {
-        "ratio_homogeneous": error["output", "linear"] / error["output", "homogeneous"],
-        "ratio_none": error["output", "linear"] / error["none", "linear"],
-        "loss_ratio": loss["output", "linear"] / loss["none", "linear"],
+        "loss_left": 100 * loss["none", "linear"] / loss["output", "linear"],
         "gap": ended[(ended.status == "fitted") & (ended.bias == "output")].bias_gap.mean(),
         "members": " to ".join(map(str, sorted({min(members), max(members)}))),
         **counts(runs),

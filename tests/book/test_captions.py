@@ -48,7 +48,9 @@ def test_a_figure_stands_where_the_prose_names_it(cell):
     other.source = other.source.replace(":::", "```")
     made = publish(cell("first", "other"), first, other)
     assert made.metadata["mli"]["figures"] == ["first", "other"]
-    code, prose, fenced = (made.cells[i] for i in (0, 1, 3))
+    prose, line, fenced, code = made.cells
+    assert line.source.startswith(":::{div} made") and code.source == "mli.show()"
+    assert code.metadata.mystnb.code_prompt_show == "The code of this page: 1 line"
     assert [output.metadata["scrapbook"]["name"] for output in code.outputs] == ["first", "other"]
     assert all(kind.startswith("application/papermill.record/") for output in code.outputs for kind in output.data)
     assert ":::{glue:figure} first\n:name: first\n" in prose.source and ALT in prose.source

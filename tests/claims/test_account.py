@@ -1,5 +1,6 @@
-"""The ledger as a frame, a figure and tables."""
+"""The ledger as a frame, a figure and cards."""
 
+import json
 import math
 
 import pandas as pd
@@ -20,12 +21,6 @@ def test_the_ledger_has_every_claim(measured, monkeypatch):
     }
     longer = ledger.loc["longer"]
     assert (longer.value, longer.left_out, longer["at 0.05"], longer["at 0.2"]) == (1, 1, "holds", "")
-    assert longer.sentence == ""
-    assert ledger.sentence["mostly"] == (
-        "Asked: difference (α), above 0.5; found: 1 (0.8 to 1.2) over 2\u00a0seeds, and 5 are needed. "
-        "Few runs say little."
-    )
-    assert "nothing was measured under profile small" in ledger.sentence["solved"]
     monkeypatch.setenv("MLI_PROFILE", "smoke")
     assert set(account.ledger().verdict) == {"not run"}
 
@@ -68,21 +63,34 @@ def test_margins_are_right_of_zero_where_the_claim_is_true(predicate, value, low
     assert found == pytest.approx(margins, nan_ok=True)
 
 
-def test_the_ledger_is_drawn_and_told(measured, shown):
-    ledger = account.ledger()
-    figure = account.ledger_figure(ledger)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ledger.id.tolist()
-    plt.close(figure)
-    account.show_ledger(ledger)
-    some, other = (data.data for data, _ in shown)
-    assert (
-        some.startswith("**{doc}`05_some`**")
-        and "{bdg-success}`holds`" in some
-        and "9\u00a0seeds (1 left out)" in some
-        and "not committed" in some
-        and "over 10,000" in some
+def test_the_ledger_is_drawn_by_section(measured, tmp_path):
+    title = json.dumps(
+        {"cells": [{"cell_type": "markdown", "source": ["# Some title\n", ":::{glue:figure} some-figure\n"]}]}
     )
-    assert "{numref}`some-figure`" in some and "abstract, {cite:t}`wang2023`" in some and "(ours)" in other
-    assert some.count("\n- ") == 1 and other.count("\n- ") == 2
+    (tmp_path / "root" / "notebooks" / "05_some.ipynb").write_text(title)
+    figure = account.ledger_figure(account.ledger())
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["5  Some title", "06_other"]
+    plt.close(figure)
     with pytest.raises(mli.InputError, match="no claim to draw"):
-        account.ledger_figure(ledger[:0])
+        account.ledger_figure(account.ledger()[:0])
+
+
+def test_each_claim_has_a_card_failures_first(measured, shown):
+    account.show_ledger(account.ledger())
+    papers, ours = (data.data for data, _ in shown)
+    assert papers.startswith("### What the paper states\n\n1 of 3 claims holds, 1 is undecided, 1 was not run.")
+    assert papers.index("claim-mostly") < papers.index("claim-longer") < papers.index("claim-ordered")
+    longer = papers[papers.index("claim-longer") : papers.index("claim-ordered")]
+    for said in (
+        '<span class="verdict holds">✓ holds</span> **It is longer.** {cite:p}`wang2023`',
+        "\n\nFound: 1 (0.8 to 1.2) over 9\u00a0seeds. Asked: above 0.\n\n",
+        "What would make it fail\n: it is shorter",
+        "With another tolerance of the plateau\n: holds at τ = 0.05",
+        "Needed to decide it\n: more than 10,000",
+        "1 network",
+        "Bound set\n: not committed",
+        "{numref}`some-figure` of {doc}`05_some`",
+    ):
+        assert said in longer
+    assert "over 2\u00a0seeds; at least 5 are needed. Asked: above 0.5. Few runs say little." in papers
+    assert "Nothing was measured" in ours and "### What this book adds" in ours and "cite" not in ours

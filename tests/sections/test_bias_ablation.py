@@ -115,6 +115,20 @@ def test_what_moves_is_what_was_measured(run):
     assert figure.always[-1]["source"].startswith("data:image/png;base64,")
 
 
+def test_the_headline_names_each_case_and_brackets_its_plateau(small):
+    curves = mli.interpolate(mli.train(mli.grid(**small, bias=["none", "output"], seed=range(2))), PATHS, 5)
+    plateaus = mli.plateau(curves)
+    figure = bias_ablation.error_figure(curves, plateaus)
+    said = [text.get_text() for text in figure.axes[0].texts]
+    means = plateaus.groupby(["bias", "path"]).error_plateau.mean()
+    named = [f"{name}: {means[case]:.2f}" for case, (name, *_) in bias_ablation.CASES.items()]
+    assert said == [*named, "chance"]
+    plt.close(figure)
+    figure = bias_ablation.error_figure(curves[:0], plateaus)
+    assert "nothing to draw" in figure.axes[0].texts[0].get_text()
+    plt.close(figure)
+
+
 def test_without_a_fitted_network_nothing_moves(small):
     runs = mli.train(mli.grid(**{**small, "epochs": 1}, bias=["none", "output"]))
     one = bias_ablation.one_network(runs)
@@ -195,10 +209,10 @@ def test_numbers_of_the_text(small, plateaus):
     runs = mli.train(mli.grid(**small, bias=["none", "output"], seed=range(2)))
     unfitted = mli.train(mli.RunConfig(**{**small, "epochs": 1}, bias="output"))
     found = bias_ablation.numbers([*runs, *unfitted], plateaus)
-    assert found["ratio_homogeneous"] == pytest.approx(0.8 / 0.2) and found["ratio_none"] == pytest.approx(0.8 / 0.2)
-    assert found["loss_ratio"] == pytest.approx(0.6 / 0.3)
+    assert found["loss_left"] == pytest.approx(100 * 0.3 / 0.6)
     gaps = [max(bias) - min(bias) for run in runs if (bias := run.summary["output_bias"])]
     assert len(gaps) == 2 and found["gap"] == pytest.approx(np.mean(gaps))  # of those that fitted
     assert found["members"] == "10" and (found["all_runs"], found["fitted_runs"]) == (5, 4)
+    assert found["fit"].startswith("4 of 5 networks fit their training set; the others")
     uneven = mli.train(mli.RunConfig(**{**small, "n_train": 103, "epochs": 0}))
     assert bias_ablation.numbers(uneven, plateaus)["members"] == "10 to 11"

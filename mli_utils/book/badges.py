@@ -1,0 +1,45 @@
+"""Sphinx role `verdict`: the verdict on a claim as a badge that links to the claim's card in the ledger."""
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
+
+from mli_utils.claims import sources, statements
+from mli_utils.core.words import span
+
+LEDGER = f"notebooks/{sources.LEDGER}"
+
+
+class Verdict(SphinxRole):
+    """``{verdict}`claim-id```: the verdict that the claim's page has found; `not run` if there is no such page."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        claim = self.config.mli_claims.get(self.text)
+        if claim is None:
+            where = self.get_location()
+            logging.getLogger(__name__).warning(f"no claim {self.text!r} in {statements.FILE}", location=where)
+            return [nodes.literal(text=self.text)], []
+        entries = sources.about(claim.section).get("claims", [])
+        found = next((entry for entry in entries if entry["id"] == claim.id), {"verdict": "not run"})
+        words, looks = statements.BADGES[found["verdict"]], ["verdict", found["verdict"].replace(" ", "-")]
+        if LEDGER not in self.env.found_docs:
+            return [nodes.inline(text=words, classes=looks)], []
+        said = f"Claim: {claim.statement}"
+        if found["verdict"] != "not run":
+            over = f", {statements.counted(found['n'], claim.cluster)}" if claim.cluster != "none" else ""
+            said += f" Found: {span(found, '.3g')}{over}; asked: {claim.predicate}."
+        link = f"{self.env.app.builder.get_relative_uri(self.env.docname, LEDGER)}#{statements.card(claim.id)}"
+        return [nodes.reference("", words, refuri=link, reftitle=said, internal=True, classes=looks)], []
+
+
+def _load(app: Sphinx) -> None:
+    app.config.mli_claims = {claim.id: claim for claim in statements.load()}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the role with Sphinx."""
+    app.add_config_value("mli_claims", {}, "")
+    app.connect("builder-inited", _load)
+    app.add_role("verdict", Verdict())
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
