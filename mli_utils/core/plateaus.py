@@ -27,6 +27,24 @@ def crossing(alphas, values, threshold: float) -> float:
     return float(alphas[j - 1] + part * (alphas[j] - alphas[j - 1]))
 
 
+def last_crossing(alphas, values, threshold: float) -> float:
+    """Find the largest α at which `values` is at or above `threshold`, linear between grid points.
+
+    0 if no value is, the last α if the last value is, NaN if a value is not finite. Where a curve crosses the threshold
+    once, it is `crossing`; but it does not end a plateau at a first guess that α = 0 happens to get right.
+    """
+    alphas, values = np.asarray(alphas, float), np.asarray(values, float)
+    if not np.isfinite(values).all():
+        return float("nan")
+    above = np.flatnonzero(values >= threshold)
+    if not len(above):
+        return 0.0
+    j = above[-1]
+    if j + 1 == len(alphas):
+        return float(alphas[-1])
+    return float(np.interp(-threshold, -values[j : j + 2], alphas[j : j + 2]))
+
+
 def monotonicity_gap(values) -> float:
     """Compute the bump: the largest rise of a curve from any point to a later one (Lucas et al. 2021)."""
     values = np.asarray(values, float)
@@ -77,6 +95,18 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
         ends = {f"{name}_plateau": crossing(curve["alpha"], curve[name], level) for name, level in levels.items()}
         rows.append({**ends, "bump": monotonicity_gap(curve["loss"])})
     return fields.join(pd.DataFrame(rows, columns=["error_plateau", "loss_plateau", "bump"]))
+
+
+def plateau_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Return where curves leave the error plateau for good: `end`, one row per run, `start` and path.
+
+    `end` is the largest α with error ≥ (1 − tolerance)(1 − 1/k); predicted and measured curves are compared by it.
+    """
+    keys = [name for name in (*FIELDS, "status", "start", "path") if name in curves]
+    fields, arrays = split_curves(curves, keys, ["alpha", "error"])
+    levels = [thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
+    ends = [last_crossing(curve["alpha"], curve["error"], level) for curve, level in zip(arrays, levels, strict=True)]
+    return fields.assign(end=ends)
 
 
 def split_curves(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd.DataFrame, list[dict]]:
