@@ -246,6 +246,7 @@ def closed_form(signal, bias, depth: int, alphas, path: str = "linear"):
 
 FITTED_ON = 300  # images that scalars and class means are fitted on, as many of each class
 AT_ONCE = 2**19  # activations to compute together; about the cache size
+ROUNDING = 1e-5  # of a layer's outputs; nothing smaller differs within classes
 
 
 @dataclass(frozen=True)
@@ -344,8 +345,8 @@ def law(
             common = torch.lerp(means @ w_start.T, means @ w_end.T, share.view(-1, 1, 1))
             common += torch.lerp(b_start, b_end, of_bias.unsqueeze(1)).unsqueeze(1)
             late, early = (of_end + b_end).relu_(), (of_start + b_start).relu_()
-            targets = torch.stack([late[chosen], early[chosen]])
-            targets -= (average @ targets)[:, groups[chosen]]
+            whole = torch.stack([late[chosen], early[chosen]])
+            targets = whole - (average @ whole)[:, groups[chosen]]
             parts = []
             for at in torch.arange(len(points)).split(max(1, AT_ONCE // products[0].numel())):
                 outputs = (factors[at] @ products.flatten(1)).view(-1, *products.shape[1:])
@@ -354,26 +355,30 @@ def law(
             if last:
                 continue
             dots, means, squares = (torch.cat(part) for part in zip(*parts, strict=True))
-            signal, floor, kept = _two_by_two(targets, dots)
+            signal, floor, kept = _two_by_two(targets, dots, ROUNDING * whole.flatten(1).norm(dim=1))
             kept = kept + (means.square().sum(2) * members.sum(1)).sum(1)
             scalars.append(torch.stack([signal, floor, (1 - kept / squares).clamp(min=0).sqrt()]))
         sizes = [_size(factors[:, part], products[part]) for part in ([0, 2], [1, 3])]
         sizes.append(_size(of_bias.unsqueeze(1), b_end.view(1, 1, -1)))
-    of_layers = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((3, len(points), 0))
-    return Law(torch.cat([outputs for (outputs,) in parts]), *of_layers, torch.stack(sizes, 1).cpu().numpy())
+    signal, floor, miss = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((3, len(points), 0))
+    logits = torch.cat([outputs for (outputs,) in parts])
+    return Law(logits, signal, floor, miss, torch.stack(sizes, 1).cpu().numpy())
 
 
 def _size(factors: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
-    """Return the root mean square, (alphas,), of sums of logits (terms, samples, classes) by factors (alphas, terms)."""
+    """Return root mean squares, (alphas,), of sums of logits (terms, samples, classes) by factors (alphas, terms)."""
     logits = (products - products.mean(-1, keepdim=True)).flatten(1)
     return ((factors @ (logits @ logits.T / logits.shape[1])) * factors).sum(1).clamp(min=0).sqrt()
 
 
 def _layers(params: Params) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return weight and bias of each layer, zeros for a missing bias; InputError unless they are those of an `FCN`."""
-    names = [f"layers.{i}.{kind}" for i in range(len(params)) for kind in ("weight", "bias")]
-    if wrong := [name for name in params if name not in names]:
-        raise InputError(f"no law for a network with {', '.join(wrong)}; allowed: fully-connected, without normalization")
+    depth = sum(name.endswith("weight") for name in params)
+    names = [f"layers.{i}.{kind}" for i in range(depth) for kind in ("weight", "bias")]
+    if wrong := [name for name in params if name not in names] or [name for name in names[::2] if name not in params]:
+        raise InputError(
+            f"no law for a network with {', '.join(wrong)}; allowed: fully-connected, without normalization"
+        )
     return [
         (weight, weight.new_zeros(len(weight)) if bias is None else bias) for weight, bias in weights_and_biases(params)
     ]
@@ -400,14 +405,16 @@ def _summary(outputs: torch.Tensor, targets: torch.Tensor, average: torch.Tensor
     return [flat @ targets.flatten(1).T, average @ outputs, flat.square().sum(1)]
 
 
-def _two_by_two(targets: torch.Tensor, dots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _two_by_two(
+    targets: torch.Tensor, dots: torch.Tensor, least: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve the normal equations of the two targets for every α: k, c, and the squared norm of the fit, (alphas,).
 
-    Targets are scaled to norm 1 first. Where one is zero or both point the same way, the first alone is used.
+    Targets are scaled to norm 1. One with a norm up to `least` is not used, of two that point the same way only the first.
     """
     both = targets.flatten(1).double()
     norms = both.norm(dim=1)
-    scale = torch.where(norms > 0, 1 / norms, 0)
+    scale = torch.where(norms > least, 1 / norms, 0)
     cosine = (both[0] @ both[1]) * scale.prod()
     first, second = (dots.double() * scale).T
     left = 1 - cosine**2

@@ -38,7 +38,9 @@ def on_line(model, end, images, alphas, path="linear", start=None):
 
 
 def loss(logits, labels):
-    return torch.nn.functional.cross_entropy(logits.mT, labels.expand(len(logits), -1), reduction="none").mean(1).numpy()
+    return (
+        torch.nn.functional.cross_entropy(logits.mT, labels.expand(len(logits), -1), reduction="none").mean(1).numpy()
+    )
 
 
 def right(logits, labels):
@@ -73,7 +75,7 @@ def test_from_the_origin_the_trained_network_gives_the_curve_and_a_bound_of_its_
     assert (told == (ALPHAS[:, None] > turns)).all()
     assert (np.diff(told.mean(1)) >= 0).all()
     least = turns[(labels != bias.argmax()).numpy()].min()
-    assert (1 - told.mean(1)[ALPHAS <= least] == 1 - 1 / CLASSES).all()
+    assert (1 - told.mean(1)[least >= ALPHAS] == 1 - 1 / CLASSES).all()
 
 
 def test_the_plateau_from_the_origin_needs_an_output_bias_alone_and_the_origin():
@@ -118,9 +120,7 @@ def test_the_linear_path_and_other_starts_do_not_keep_predictions():
         labels = model.logits(end, images).argmax(1)
         changed["linear"] |= not right(on_line(model, end, images, ALPHAS), labels).all()
         start = {name: torch.randn_like(value) * 0.3 for name, value in end.items()}
-        changed["another start"] |= not right(
-            on_line(model, end, images, ALPHAS, "homogeneous", start), labels
-        ).all()
+        changed["another start"] |= not right(on_line(model, end, images, ALPHAS, "homogeneous", start), labels).all()
     assert all(changed.values())
 
 
