@@ -360,9 +360,8 @@ def law(
             scalars.append(torch.stack([signal, floor, (1 - kept / squares).clamp(min=0).sqrt()]))
         sizes = [_size(factors[:, part], products[part]) for part in ([0, 2], [1, 3])]
         sizes.append(_size(of_bias.unsqueeze(1), b_end.view(1, 1, -1)))
-    signal, floor, miss = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((3, len(points), 0))
-    logits = torch.cat([outputs for (outputs,) in parts])
-    return Law(logits, signal, floor, miss, torch.stack(sizes, 1).cpu().numpy())
+    k, c, miss = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((3, len(points), 0))
+    return Law(torch.cat([outputs for (outputs,) in parts]), k, c, miss, torch.stack(sizes, 1).cpu().numpy())
 
 
 def _size(factors: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
@@ -410,7 +409,8 @@ def _two_by_two(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve the normal equations of the two targets for every α: k, c, and the squared norm of the fit, (alphas,).
 
-    Targets are scaled to norm 1. One with a norm up to `least` is not used, of two that point the same way only the first.
+    Targets are scaled to norm 1. One with a norm up to `least` is not used; of two that point the same way, only the
+    first.
     """
     both = targets.flatten(1).double()
     norms = both.norm(dim=1)
