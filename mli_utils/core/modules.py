@@ -1,6 +1,6 @@
 """Any `torch.nn.Module`: samples to evaluate it on, its outputs at other parameters, sums over all samples.
 
-A module is called through `torch.func.functional_call` in evaluation mode, so its own parameters, buffers and mode stay.
+Modules are called through `torch.func.functional_call`, so their own parameters and buffers stay as they are.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from torch.utils import data as loading
 
 from mli_utils.core.config import InputError
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import anatomy
+from mli_utils.core.evaluation import anatomy, plain_float32
 from mli_utils.core.parameters import Params, Use, use_of
 
 LOSSES = ("cross_entropy", "mse")
@@ -32,7 +32,7 @@ class Widened(UserWarning):
 
 
 def as_float32(values: Mapping[str, torch.Tensor], what: str) -> Params:
-    """Return floating tensors as float32, others as they are; warn of other precisions, refuse complex and non-finite."""
+    """Return floating tensors as float32, warning of other precisions; InputError if one is complex or not finite."""
     if odd := [name for name, value in values.items() if value.is_complex() or value.is_quantized]:
         raise InputError(f"{what}: {odd[0]} is {values[odd[0]].dtype}; allowed: real floating-point numbers")
     kinds = {str(value.dtype).removeprefix("torch.") for value in values.values() if value.is_floating_point()}
@@ -50,11 +50,10 @@ def as_float32(values: Mapping[str, torch.Tensor], what: str) -> Params:
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs and targets of samples, in batches of parts of them.
+    """Samples in batches.
 
-    inputs : by name for a module that takes names, by position otherwise; each (samples, …)
-    targets : (samples, …)
-    batches : the same in batches; more than those of `inputs`, which is then empty, where batches differ in shape
+    batches : inputs, by name for a module that takes names and by position otherwise, each (samples, …), and targets
+        (samples, …)
     """
 
     batches: list[tuple[dict, torch.Tensor]]
@@ -141,12 +140,12 @@ def _batch(given: Any, what: str) -> tuple[dict, torch.Tensor]:
         given = ({name: value for name, value in given.items() if name != "labels"}, given["labels"])
     if not (isinstance(given, (tuple, list)) and len(given) == 2):
         raise InputError(
-            f"{what} is {_said(given)}; allowed: a DataLoader, a Dataset or (inputs, targets), or mappings with 'labels'"
+            f"{what} is {_said(given)}; allowed: a DataLoader, a Dataset, (inputs, targets), or mappings with 'labels'"
         )
     given, labels = given
     named = given if isinstance(given, Mapping) else dict(enumerate(given if isinstance(given, tuple) else [given]))
     inputs = {name: _tensor(value, f"{what}: inputs") for name, value in named.items()}
-    targets = _tensor(labels, f"{what}: targets")
+    targets = as_float32({"targets": _tensor(labels, f"{what}: targets")}, what)["targets"]
     sizes = {len(value) if value.ndim else 0 for value in (*inputs.values(), targets)}
     if len(sizes) > 1 or not inputs:
         raise InputError(f"{what}: {sorted(sizes)} samples; allowed: as many targets as inputs, along their first axis")
@@ -171,12 +170,13 @@ def _said(value: Any) -> str:
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a module, dropout included, into evaluation mode; restore the mode of each of its parts on exit."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluate a module: dropout off, no gradients, `plain_float32`; restore the mode of each of its parts on exit."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with torch.no_grad(), plain_float32():
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
@@ -201,7 +201,7 @@ def outputs_of(model: nn.Module, tensors: Params, inputs: dict) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass: where parameters are used, batch norms in their order, and bytes a sample of the largest layer."""
+    """A forward pass: where it uses parameters, its batch norms in order, bytes a sample of its largest layer."""
 
     use: Use
     norms: list[str]
@@ -245,11 +245,15 @@ def trace(model: nn.Module, tensors: Params, inputs: dict) -> Pass:
             hook.remove()
     if outputs.ndim < 1 or len(outputs) != len(next(iter(inputs.values()))):
         raise InputError(f"the model returns {tuple(outputs.shape)}; allowed: one row a sample, along the first axis")
-    norms = [name for name in called if isinstance(model.get_submodule(name), _BatchNorm)]
+    norms = [name for name in called if name in batch_norms(model)]
     return Pass(use_of(params, leaves.values(), outputs), norms, max(largest), outputs.detach())
 
 
 # ── Batch norm ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def batch_norms(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
 
 
 class _Reached(Exception):

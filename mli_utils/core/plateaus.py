@@ -57,8 +57,8 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per curve: the fields that tell curves apart, `error_plateau` and `loss_plateau` (α; NaN where curves have
-        no classes), `bump` (nats).
+        One row per curve: the fields that tell curves apart, `error_plateau` and `loss_plateau` (α; NaN without
+        classes), `bump` (nats).
 
     Raises
     ------

@@ -1,6 +1,5 @@
 """Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
