@@ -23,7 +23,7 @@ from mli_utils.core.evaluation import plain_float32, statistics_of
 from mli_utils.core.parameters import device_of
 from mli_utils.core.paths import alpha_grid, interpolate_parameters, schedules
 from mli_utils.core.plateaus import plateau
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.images import load_data
@@ -309,7 +309,7 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
     fitted : curves of fitted networks on both paths
     plateaus : their plateaus
     """
-    if nothing(fitted, "alpha", "error"):
+    if nothing_to_draw(fitted, "alpha", "error"):
         return empty_figure()
     chance = 1 - 1 / DATASETS[fitted.dataset.iloc[0]].classes
     with style():
