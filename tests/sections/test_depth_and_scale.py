@@ -171,7 +171,7 @@ def test_numbers_of_the_corners_and_of_the_ways(fitted, tried):
     assert (found["least_training"], found["most_training"]) == ("rate 0.01, full batch", "rate 0.01")
     assert (found["shallowest"], found["deepest"], found["smallest"], found["largest"]) == (2, 4, "0.5", "1")
     assert (found["fitted_runs"], found["all_runs"], found["all_cells"]) == (4, 5, 6)
-    assert section.counted("tried", runs) == {"tried_all_runs": 5, "tried_fitted_runs": 4}
+    assert section.counted("tried", runs).items() >= {"tried_all_runs": 5, "tried_fitted_runs": 4}.items()
 
 
 def run(depth, init_scale, output_bias, bias="output", status="fitted"):
