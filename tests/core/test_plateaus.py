@@ -39,8 +39,10 @@ def test_for_good_is_the_first_crossing_of_the_curve_walked_backwards(curve, thr
     if max(curve) < threshold:
         assert found == 0
     else:
-        assert np.interp(found, alphas, curve) == pytest.approx(threshold, abs=1e-9) or found == 1 or (
-            np.interp(found, alphas, curve) >= threshold - 1e-9
+        assert (
+            np.interp(found, alphas, curve) == pytest.approx(threshold, abs=1e-9)
+            or found == 1
+            or (np.interp(found, alphas, curve) >= threshold - 1e-9)
         )
         assert (np.array(curve)[alphas > found + 1e-12] < threshold).all()
 
