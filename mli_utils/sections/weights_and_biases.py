@@ -20,7 +20,7 @@ from mli_utils.core.parameters import device_of, output_bias, parameter_groups, 
 from mli_utils.core.paths import alpha_grid, interpolate_parameters
 from mli_utils.core.plateaus import plateau, plateau_ends
 from mli_utils.core.theory import closed_form, law
-from mli_utils.core.words import span
+from mli_utils.core.words import NAMES, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, colours, in_order, style
@@ -453,7 +453,8 @@ def parts_figure(predicted: pd.DataFrame, ends: pd.DataFrame) -> Figure:
                 sizes = some[some[part] > 0].assign(log=lambda kept, part=part: np.log(kept[part]))
                 axes.plot(np.exp(sizes.groupby("alpha").log.mean()), dashes, color=colour, lw=2.2, label=name)
             of = dict(zip(SETTING, setting, strict=True))
-            axes.set_title(f"depth {of['depth']}, width {of['width']}, scale {of['init_scale']:g}", fontsize="medium")
+            said = f"depth {of['depth']}, width {of['width']}, scale {of['init_scale']:g}, {NAMES[of['optimizer']]}"
+            axes.set_title(said, fontsize="medium")
             axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
         panels[0].set_ylabel("size in the logits")
         panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
