@@ -381,27 +381,22 @@ def depth_figure(grid: pd.DataFrame) -> Figure:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        drawn.legend.set_title("")
+        sns.move_legend(drawn, "lower center", bbox_to_anchor=(0.5, 1), ncol=3, title=None)
     return drawn.figure
 
 
 def layer_figure(layers: pd.DataFrame) -> Figure:
-    """Plot, by the layer that moves alone, the loss with it at its start and its error plateau: dots and means."""
+    """Plot loss (logarithmic) and error with one layer at its start and all others trained, by layer: dots, means."""
     if nothing_to_draw(layers, "alpha", "layer", "loss", "error"):
         return empty_figure()
-    frames = (
-        layers[layers.alpha == 0].rename(columns={"loss": "value"}),
-        plateau(layers).rename(columns={"error_plateau": "value"}),
-    )
-    titles = ("loss with this layer at its start (nats)", LABELS["error_plateau"])
+    back = layers[layers.alpha == 0]
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-        for axes, frame, title in zip(panels, frames, titles, strict=True):
-            numbers = frame.path.str.removeprefix("layer ").astype(int)
-            axes.plot(numbers, frame.value, "o", color=colours(1)[0], alpha=0.3, ms=4)
-            middle = frame.groupby(numbers).value.mean()
+        for axes, measure in zip(panels, ("loss", "error"), strict=True):
+            axes.plot(back.layer, back[measure], "o", color=colours(1)[0], alpha=0.3, ms=4)
+            middle = back.groupby("layer")[measure].mean()
             axes.plot(middle.index, middle, "o-", color=colours(1)[0], ms=7, lw=1.2)
-            axes.set(xlabel="layer, from image to logits", ylabel=title, xticks=middle.index)
+            axes.set(xlabel="layer, from image to logits", ylabel=LABELS[measure], xticks=middle.index)
         panels[0].set_yscale("log")
         panels[1].set_ylim(bottom=0)
     return figure

@@ -243,7 +243,7 @@ def test_figures_have_a_panel_a_depth_or_a_measure_and_say_where_there_is_nothin
     assert [axes.get_title() for axes in panels] == ["depth 2", "depth 3", "depth 4"]
     loss, error = section.layer_figure(layers).axes
     assert loss.get_yscale() == "log" and len(loss.lines[0].get_xdata()) == 6
-    assert error.lines[1].get_ydata().tolist() == pytest.approx([OFFSET, 0.25 + OFFSET, OFFSET])
+    assert error.lines[1].get_ydata().tolist() == pytest.approx([0.9] * 3)
     blank = mli.only_fitted(layers.assign(status="unfitted"))
     for figure in (section.layer_figure(blank), section.depth_figure(grid.assign(steps_to_fit=np.nan))):
         assert figure.axes[0].texts[0].get_text().startswith("nothing to draw")
