@@ -229,7 +229,7 @@ def trace(model: nn.Module, tensors: Params, inputs: dict) -> Pass:
         return hook
 
     own = dict(model.named_parameters())
-    params = {name: value.detach().clone().requires_grad_() for name, value in tensors.items() if name in own}
+    params = {name: value.detach().requires_grad_() for name, value in tensors.items() if name in own}
     leaves = each(inputs, lambda value: value.clone().requires_grad_() if value.is_floating_point() else value)
     hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
     try:
