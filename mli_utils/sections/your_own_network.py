@@ -152,4 +152,3 @@ def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str]:
         for name, scale in {"bias_gap": 1, "first_share": 100, "error": 100}.items():
             found[f"{network}/{name}"] = span(mean_and_interval(scale * runs[name]), ".2f" if scale == 1 else ".0f")
     return found
-

@@ -233,7 +233,7 @@ def test_groups_are_an_expert_s_and_curves_are_finite(name):
     assert table.group.to_dict() == expected
     assert {name: table.layer[name] for name in layers} == layers
     end = copy.deepcopy(model.state_dict())
-    for parameter in dict(model.named_parameters()).keys():
+    for parameter in dict(model.named_parameters()):
         end[parameter] = end[parameter] + 0.05 * torch.randn_like(end[parameter])
     loss = "mse" if name == "tied autoencoder" else "cross_entropy"
     curve = mli.interpolate_model(model, copy.deepcopy(model), end, data, alphas=3, loss=loss, by_class=loss != "mse")
