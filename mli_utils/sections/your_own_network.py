@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mli_utils.core.config import choose
-from mli_utils.core.estimates import intervals, mean_and_interval
+from mli_utils.core.estimates import intervals
 from mli_utils.core.parameters import GROUPS
 from mli_utils.core.words import span
 from mli_utils.runs.images import load_data
@@ -84,14 +84,14 @@ def train(
 
 
 def diagnosed(
-    settings: Mapping[str, Mapping[str, float]], seeds: Sequence[int], n: int | None, alphas: int
+    settings: Mapping[str, Mapping[str, float]], seeds: Mapping[str, Sequence[int]], n: int | None, alphas: int
 ) -> pd.DataFrame:
     """Train networks and diagnose their checkpoints, or read the diagnoses from the store.
 
     Parameters
     ----------
     settings : `lr` and `epochs` by network
-    seeds : one training each
+    seeds : one training each, by network
 
     Returns
     -------
@@ -102,7 +102,7 @@ def diagnosed(
             "own", {"network": network, "seed": seed, "n": n, "alphas": alphas, **of_network}, _diagnosed, "own"
         )
         for network, of_network in settings.items()
-        for seed in seeds
+        for seed in seeds[network]
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -135,20 +135,20 @@ def groups(networks: Sequence[str] = tuple(NETWORKS)) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str]:
-    """Return the numbers in the text of section 14, as texts, by `network/quantity`.
+def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str | float]:
+    """Return the numbers in the text of section 14 by `network/quantity`: plateaus as texts, other means as numbers.
 
     Parameters
     ----------
     curves : as `compared` returns them
     plateaus : their `plateau`s
     """
-    found = {}
-    for row in intervals(plateaus, ["network", "path"], MEASURES).to_dict("records"):
+    found: dict[str, str | float] = {}
+    ranges = dict.fromkeys(MEASURES, (0, 1))
+    for row in intervals(plateaus, ["network", "path"], MEASURES, ranges).to_dict("records"):
         found[f"{row['network']}/{row['path']}/{row['measure']}"] = span(row)
     of_run = curves.groupby(["network", "seed"], sort=False)
     ends = of_run.first().assign(error=curves[curves.alpha == 1].groupby(["network", "seed"]).error.first())
-    for network, runs in ends.groupby("network"):
-        for name, scale in {"bias_gap": 1, "first_share": 100, "error": 100}.items():
-            found[f"{network}/{name}"] = span(mean_and_interval(scale * runs[name]), ".2f" if scale == 1 else ".0f")
+    means = ends.groupby("network")[["bias_gap", "first_share", "error"]].mean()
+    found |= {f"{network}/{name}": mean for network, row in means.iterrows() for name, mean in row.items()}
     return found
