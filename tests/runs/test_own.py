@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils import data as loading
 
 import mli_utils as mli
-from mli_utils.core import theory
+from mli_utils.core import modules
 from mli_utils.core.modules import Widened
 from mli_utils.core.parameters import parameter_groups
 from mli_utils.core.paths import interpolate_groups
@@ -70,7 +70,7 @@ def same_network():
 @pytest.mark.parametrize("make", [plain, normed])
 @pytest.mark.parametrize("batch_size", [7, 512])
 def test_it_is_the_textbook_s_and_exact_at_the_ends(make, batch_size, monkeypatch):
-    monkeypatch.setattr(own, "BATCH_BYTES", 0)  # statistics of batch norm come from batches of this size, too
+    monkeypatch.setattr(modules, "BATCH_BYTES", 0)  # statistics of batch norm come from batches of this size, too
     model = make()
     inputs, targets = samples(shape=(6,) if make is plain else (1, 6, 6))
     start, end = copy.deepcopy(model.state_dict()), moved(model)
@@ -361,9 +361,8 @@ def test_diagnosis():
     assert found.first_share == first.max() and found.first_guess == first.argmax()
     assert {"linear", "zeroed", "centred", "common logits away", "homogeneous"} <= set(found.table.path)
     assert re.fullmatch(r"[^\n]+\. [^\n]+\.", str(found))
-    if hasattr(theory, "predicted_logits"):  # the law is exact at both ends
-        ends = own_curves.loc["law"].loss.loc[[0.0, 1.0]].to_numpy()
-        assert ends == pytest.approx(own_curves.loc["linear"].loss.loc[[0.0, 1.0]].to_numpy(), abs=1e-5)
+    law, linear = (own_curves.loc[path].loss.loc[[0.0, 1.0]].to_numpy() for path in ("law", "linear"))
+    assert law == pytest.approx(linear, abs=1e-5)  # the law is exact at both ends
 
 
 def test_the_law_takes_plain_networks_alone():
@@ -375,7 +374,7 @@ def test_the_law_takes_plain_networks_alone():
         (Residual(), False),
         (nn.Sequential(*plain(), nn.Tanh()), False),
     ):
-        walk = own.Walk.begin(model, model, moved(model), inputs, None, "recomputed", "cross_entropy", 512, "cpu", None)
+        walk = own.Walk(model, model, moved(model), inputs, None, "recomputed", "cross_entropy", 512, "cpu", None)
         found = own._dense(walk)
         assert bool(found) == plainly
 
