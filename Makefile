@@ -99,7 +99,7 @@ test: $(DEV)  ## unit tests, notebooks under smoke, strict build, scan of the si
 test-faults: $(DEV)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
 	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults
 
-test-coverage: $(DEV)  ## do intervals cover what they promise: simulations (10 min)
+test-coverage: $(DEV)  ## do intervals cover what they promise: simulations (2 min)
 	@$(RUN) -m pytest -m coverage
 
 test-places: $(DEV)  ## reproductions in odd places: paths, locales, users, clocks, other repositories (15 min)

@@ -42,7 +42,7 @@ def bench(rounds: int, configs: Sequence[mli.RunConfig] = (), workers: int = 2) 
         patch.dict(os.environ, MLI_SCHEDULER=local.scheduler_address),
         parallel.workers() as place,
     ):
-        groups = trained.split(configs, configs, place)
+        groups = trained.split_groups(configs, configs, place)
         seconds, sizes = zip(*place.client.gather(place.client.map(_timed, groups, pure=False)), strict=True)
 
         def there_and_back(group: Sequence[mli.RunConfig], bytes_: list[int]) -> None:

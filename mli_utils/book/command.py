@@ -68,7 +68,7 @@ def make_book(asked: argparse.Namespace) -> None:
         found = ledger.write(profile)
         print(_rendered(asked.section))
     except KeyboardInterrupt as error:
-        raise type(error)(f"kept under {settings.root()}: {runner.kept(profile)}") from None
+        raise type(error)(f"kept under {settings.root()}: {runner.count_kept(profile)}") from None
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"{minutes} min {seconds} s")
     if asked.command == "reproduce":
@@ -81,7 +81,7 @@ def _rendered(section: str) -> str:
     lacking = sources.lacking()
     if not lacking:
         return f"the book: {first}"
-    page = first if not section else first.parent / "notebooks" / f"{jobs.named(section)}.html"
+    page = first if not section else first.parent / "notebooks" / f"{jobs.section_name(section)}.html"
     return f"the page: {page}; no page yet for {', '.join(lacking)}: 'make reproduce' makes the whole book"
 
 

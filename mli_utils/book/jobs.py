@@ -108,8 +108,8 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
             raise InputError(f"{file}: {name} should map parameters to values, not be {given[name]!r}")
     chosen = names
     if section:
-        chosen = [name for name in names if name in (named(section), sources.LEDGER)]
-    extra = dict(_change(change) for change in changes)
+        chosen = [name for name in names if name in (section_name(section), sources.LEDGER)]
+    extra = dict(_parsed_change(change) for change in changes)
     jobs = []
     known_anywhere = set()
     for name in chosen:
@@ -122,11 +122,11 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
         for parameter, value in (given.get(name) or {}).items():
             choose(f"parameter of {name} in {file}:", parameter, known)
             said = f"{file}: {name}: {parameter}"
-            parameters[parameter] = _fitting(said, parameter, value, known[parameter], limits.get(parameter, {}))
+            parameters[parameter] = _checked(said, parameter, value, known[parameter], limits.get(parameter, {}))
         for parameter in known.keys() & extra.keys():
             value, default = extra[parameter], known[parameter]
             said = f"{name}: {parameter}"
-            parameters[parameter] = _fitting(said, parameter, value, default, limits.get(parameter, {}))
+            parameters[parameter] = _checked(said, parameter, value, default, limits.get(parameter, {}))
         _check_fields(name, {**known, **parameters})
         jobs.append(Job(name, profile, parameters, networks))
     for parameter in extra:
@@ -134,7 +134,7 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     return jobs
 
 
-def named(section: str) -> str:
+def section_name(section: str) -> str:
     """Return the name of a section given by number or name.
 
     Raises
@@ -147,7 +147,7 @@ def named(section: str) -> str:
     return choose("section", numbers.get(section.zfill(2), section), names)
 
 
-def _change(text: str) -> tuple[str, object]:
+def _parsed_change(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InputError(f"parameter {text!r} is not allowed; allowed: name=value, as in seeds=3")
@@ -196,11 +196,11 @@ def _known_parameters(notebook) -> tuple[dict[str, object], dict[str, object]]:
             if isinstance(target, ast.Name):
                 known[target.id] = _default(ast.unparse(line.value), known)
     networks = known.pop(NETWORKS, {})
-    networks = {name: _listed(value) for name, value in networks.items()} if isinstance(networks, dict) else {}
+    networks = {name: _as_list(value) for name, value in networks.items()} if isinstance(networks, dict) else {}
     return {**known, **networks}, networks
 
 
-def _listed(value):
+def _as_list(value):
     """Convert a range or a tuple to a list."""
     return list(value) if isinstance(value, (range, tuple)) else value
 
@@ -212,11 +212,11 @@ def _default(text: str, known: Mapping) -> object:
         value = eval(text, {"__builtins__": names}, dict(known))  # safe: the kernel runs this code anyway
     except Exception:
         return UNKNOWN
-    value = _listed(value)
+    value = _as_list(value)
     return value if value is None or type(value) in KINDS else UNKNOWN
 
 
-def _fitting(said: str, name: str, value, default, limits: Mapping):
+def _checked(said: str, name: str, value, default, limits: Mapping):
     """Convert `value` to the default's type; check it against the notebook's limits.
 
     A scalar becomes a list if the default is one. Integers pass as floats, and whole floats, such as 1e3, as integers.
@@ -235,7 +235,7 @@ def _fitting(said: str, name: str, value, default, limits: Mapping):
         one = default[0] if len(kinds) == 1 else UNKNOWN
         if default and not given:
             raise InputError(f"{said}={value!r} is not allowed; allowed: a list of at least one, such as {default!r}")
-        given = [_fitting(said, name, item, one, {**limits, "needs": []}) for item in given]
+        given = [_checked(said, name, item, one, {**limits, "needs": []}) for item in given]
         for item in given:
             choose(f"value in {said}:", item, limits.get("among", [item]))
         if lacking := [item for item in limits.get("needs", []) if item not in given]:

@@ -130,7 +130,7 @@ def origin(about: dict) -> str:
         what = f", {where} {'network' if len(entries) == 1 else 'networks'}, trained"
     else:
         what = "; no run of a plain configuration; computed"
-    return f"*Profile `{about['profile']}`{what} {provenance.days(made)} on {devices}, code {codes}.*"
+    return f"*Profile `{about['profile']}`{what} {provenance.date_range(made)} on {devices}, code {codes}.*"
 
 
 def write() -> None:

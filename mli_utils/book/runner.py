@@ -121,7 +121,7 @@ def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | No
             return None
         fingerprint, began = job.fingerprint(), time.perf_counter()
         stamp = provenance.stamp(device, f"notebooks/{job.source.name}", f"profiles/{job.profile}.yml")
-        with _emptied(_folder(job)) as folder:
+        with _empty_folder(_folder(job)) as folder:
             notebook = _run_notebook(job, folder, workers, loader)
             seconds = time.perf_counter() - began
             used = folder / "used"
@@ -183,7 +183,7 @@ def _remove_leftovers(job: Job) -> None:
 
 
 @contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
+def _empty_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder; delete it on exit."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -269,7 +269,7 @@ def _kinds(of: type) -> Iterator[type]:
         yield from _kinds(kind)
 
 
-def kept(profile: str) -> str:
+def count_kept(profile: str) -> str:
     """Count the finished runs, half-trained runs and pages of a profile, in words."""
     store, pages = settings.store_dir(profile), [sources.about(name) for name in sources.sections()]
     counts = {

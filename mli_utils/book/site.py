@@ -98,7 +98,7 @@ def build(builder: str) -> Iterator[Path]:
         shutil.rmtree(left, ignore_errors=True)
     with on_disk("write into", root / "build"), tempfile.TemporaryDirectory(dir=root / "build", prefix="book-") as name:
         stage = Path(name)
-        _lay_out(root / "build" / "site")
+        _copy_assets(root / "build" / "site")
         how = ["--builder", "custom", "--custom-builder", builder]
         if builder == "html":
             how = ["--toc", _preview(stage / "toc.yml")] if lacking else ["-W", "-n", "--keep-going"]
@@ -134,7 +134,7 @@ def _preview(toc: Path) -> str:
     return str(toc)
 
 
-def _lay_out(folder: Path) -> None:
+def _copy_assets(folder: Path) -> None:
     """Copy Plotly and the 2 of MathJax's 24 MB that pages load into `folder`, which Sphinx copies into the site.
 
     Raises

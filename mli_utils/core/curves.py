@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import anatomy, evaluate, has_batch_norm, plain_float32, statistics_of
+from mli_utils.core.evaluation import evaluate, has_batch_norm, plain_float32, statistics_of, sum_metrics
 from mli_utils.core.networks import Line, Network, Statistics, first_product
 from mli_utils.core.parameters import Params, device_of, mix, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_parameters, schedules
@@ -101,7 +101,7 @@ def with_biases(
     found: dict[str, list] = {"loss": [], "wrong": [], "as_largest": []}
     for bias in biases:
         end = torch.tensor(bias.values, dtype=start.dtype, device=start.device)
-        sums = anatomy(signal + mix(start, end, points**bias.power).unsqueeze(1), labels)
+        sums = sum_metrics(signal + mix(start, end, points**bias.power).unsqueeze(1), labels)
         found["loss"].append((sums["loss"] / len(labels)).cpu().numpy())
         found["wrong"].append(sums["wrong"].sum(1).cpu().numpy())
         found["as_largest"].append((sums["predicted"][:, np.argmax(bias.values)] / len(labels)).cpu().numpy())

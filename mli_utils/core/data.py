@@ -65,7 +65,7 @@ def prepare(name: str, split: str, arrays: Arrays, brightest: int) -> ImageSet:
         train = pixels("train")
         mean, std = train.mean((0, 2, 3), dtype=np.float64), train.std((0, 2, 3), dtype=np.float64)
     shift, scale = (torch.tensor(value, dtype=torch.float32).view(-1, 1, 1) for value in (mean, std))
-    order = in_turn(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+    order = alternate_classes(arrays[f"{split}_images"], arrays[f"{split}_labels"])
     images, labels = torch.from_numpy(pixels(split)[order]), torch.from_numpy(arrays[f"{split}_labels"][order])
     return ImageSet(name, split, (images - shift) / scale, labels, tuple(map(str, arrays["classes"])), shift, scale)
 
@@ -78,7 +78,7 @@ def _enlarged(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return larger.expand(-1, *shape).numpy()
 
 
-def in_turn(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def alternate_classes(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return indices that let classes take turns and sort images within a class by pixel hash."""
     by_class = np.lexsort((_fingerprints(images), labels))
     counts = np.bincount(labels)
@@ -90,7 +90,7 @@ def _fingerprints(images: np.ndarray) -> np.ndarray:
     return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images])
 
 
-def content(arrays: Arrays) -> str:
+def content_hash(arrays: Arrays) -> str:
     """Compute the SHA-256 of all labelled images of both splits, regardless of their order."""
     lines = []
     for split in SPLITS:

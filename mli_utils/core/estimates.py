@@ -14,8 +14,8 @@ from scipy import stats
 LEVEL = 0.95  # confidence level of every interval
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at the ends of an interval
 ESTIMATE = ("mean", "low", "high", "n")
-RESAMPLES = {"correlation": 1000, "determination": 2000}  # per bootstrap, always with the same seed
-FEWEST_RESAMPLED = 8  # clusters; intervals from resampling fewer cover too little
+FEWEST_LEFT = 5  # clusters; fewer, left out one by one, give no interval
+NEAREST = 1e-12  # to a perfect correlation or prediction, whose transforms are infinite
 CLUSTER = "its cluster"
 
 
@@ -66,12 +66,31 @@ def clustered_mean(values: pd.Series, cluster: str, bounds: tuple[float, float] 
 
 
 def clustered_share(told: pd.Series, cluster: str) -> dict:
-    """Estimate a share over independent clusters: Wilson's interval if each cluster is all true or all false.
+    """Estimate a share over independent clusters with Wilson's interval at their effective number.
 
-    Otherwise `clustered_mean` of the clusters' shares.
+    Parameters
+    ----------
+    told : pandas.Series
+        True and false, or shares; NaN is left out.
+    cluster : str
+        Level of the index that names the cluster of each row.
+
+    Returns
+    -------
+    dict
+        `mean` (over the clusters' shares), `low`, `high` (95 %) and `n` (number of clusters).
+
+    Notes
+    -----
+    The effective number m* has p(1 − p)/m* as the squared standard error of p; it lies between the numbers of clusters,
+    n, and of rows. It is taken as n + (m* − n)(n − 1)/(n + 3), since a few clusters say little of their spread.
     """
-    of_clusters = told.astype(float).groupby(level=cluster).mean()
-    return share(of_clusters) if of_clusters.dropna().isin((0, 1)).all() else clustered_mean(told, cluster, (0, 1))
+    told = told.astype(float).dropna()
+    of_clusters = told.groupby(level=cluster).mean()
+    n, mean = len(of_clusters), _mean(of_clusters.to_numpy())
+    variance = of_clusters.var() / n if n > 1 else 0.0
+    effective = np.clip(mean * (1 - mean) / variance, n, len(told)) if variance > 0 else n
+    return _estimate(mean, *wilson(mean, n + (effective - n) * (n - 1) / (n + 3)), n=n)
 
 
 def needed(mean: float, spread: float, bounds: Iterable[float], most: int = 10_000) -> int | None:
@@ -170,15 +189,16 @@ def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequen
 def share(told: Iterable[float]) -> dict:
     """Estimate the proportion of ones among zeros and ones with Wilson's interval; NaN is left out."""
     told = _finite(told)
-    return _estimate(_mean(told), *wilson(int(told.sum()), len(told)), n=len(told))
+    return _estimate(_mean(told), *wilson(_mean(told), len(told)), n=len(told))
 
 
-def wilson(yes: int, n: int) -> tuple[float, float]:
-    """Compute Wilson's interval (low, high) for a proportion; NaN for n = 0."""
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Compute Wilson's interval (low, high) for a proportion of `n` (1927); NaN for n = 0."""
     if n == 0:
         return math.nan, math.nan
-    found = stats.binomtest(yes, n).proportion_ci(LEVEL, method="wilson")
-    return float(found.low), float(found.high)
+    z = stats.norm.ppf(TAILS[1]) ** 2 / n
+    middle, half = (share + z / 2) / (1 + z), math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
@@ -189,9 +209,10 @@ def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFr
 def rank_correlation(
     frame: pd.DataFrame, x: str, y: str, given: Sequence[str] = (), cluster: str | None = None
 ) -> dict:
-    """Estimate Spearman's rank correlation, plain or partial, with a percentile bootstrap interval over clusters.
+    """Estimate Spearman's rank correlation, plain or partial, with an interval over clusters (`without_each`).
 
     The partial correlation is between the residuals of both ranks after an additive fit of the categories in `given`.
+    Its interval is Student's on Fisher's scale, artanh.
 
     Parameters
     ----------
@@ -202,34 +223,59 @@ def rank_correlation(
     given : sequence of str
         Categorical columns to control for.
     cluster : str or None
-        Column or index level that names clusters, which are resampled whole; None: every row is one.
+        Column or index level that names clusters, which are left out whole; None: every row is one.
 
     Returns
     -------
     dict
-        `mean`, `low`, `high` (95 %) and `n` (number of clusters); NaN where undefined or with under eight clusters.
+        `mean`, `low`, `high` (95 %) and `n` (number of clusters); NaN where undefined or with under five clusters.
     """
     whose = np.arange(len(frame)) if cluster is None else frame.reset_index()[cluster].to_numpy()
     kept = frame[[x, y, *given]].assign(**{CLUSTER: whose}).dropna()
-    members = list(kept.reset_index(drop=True).groupby(CLUSTER).indices.values())
-    n = len(members)
-    if n < FEWEST_RESAMPLED or len(kept) < 3 + sum(kept[name].nunique() for name in given):
+    codes, n = pd.factorize(kept[CLUSTER])[0], kept[CLUSTER].nunique()
+    if n < FEWEST_LEFT or len(kept) < 3 + sum(kept[name].nunique() for name in given):
         return _estimate(n=n)
     values = kept[[x, y]].to_numpy(float)
     held = np.ones((len(kept), 1))
     if given:
         dummies = pd.get_dummies(kept[list(given)].astype(str), drop_first=True).to_numpy(float)
         held = np.hstack([held, dummies])
-    if len({len(rows) for rows in members}) == 1:  # all resamples have one size
-        chosen = np.array(members)[_resamples(n, "correlation")].reshape(RESAMPLES["correlation"], -1)
-        found = _partial(values[chosen], held[chosen])
+    if n == len(kept):  # all rests have one size
+        rest = np.arange(n - 1) + (np.arange(n - 1) >= np.arange(n)[:, None])
+        found = _partial(values[rest], held[rest])
     else:
-        picked = (np.concatenate([members[i] for i in some]) for some in _resamples(n, "correlation"))
-        found = np.concatenate([_partial(values[None, rows], held[None, rows]) for rows in picked])
-    (whole,), resampled = _partial(values[None], held[None]), found[np.isfinite(found)]
-    if not np.isfinite(whole) or not len(resampled):
-        return _estimate(n=n)
-    return _estimate(whole, *np.quantile(resampled, TAILS), n=n)
+        rests = (codes != one for one in range(n))
+        found = np.concatenate([_partial(values[None, rest], held[None, rest]) for rest in rests])
+    return without_each(_partial(values[None], held[None])[0], found, _fisher, np.tanh)
+
+
+def without_each(whole: float, rests: np.ndarray, scale: Callable, back: Callable) -> dict:
+    """Estimate a statistic with an interval from its values without each of n independent clusters.
+
+    Parameters
+    ----------
+    whole : float
+        The statistic of all clusters.
+    rests : numpy.ndarray
+        (n,) The statistic without each.
+    scale, back : callable
+        Increasing or decreasing function to a scale on which the statistic is about normal, and its inverse.
+
+    Returns
+    -------
+    dict
+        `mean` (`whole`), `low`, `high` (95 %) and `n`; no interval with under five clusters or an undefined statistic.
+
+    Notes
+    -----
+    Student's t interval of the pseudo-values n f − (n − 1) f₋ᵢ (Tukey 1958), widened to hold `whole` if need be.
+    """
+    n = len(rests)
+    if n < FEWEST_LEFT or not np.isfinite(whole) or not np.isfinite(rests).all():
+        return _estimate(whole, n=n)
+    found = mean_and_interval(n * scale(whole) - (n - 1) * scale(rests))
+    low, high = sorted(back(np.array([found["low"], found["high"]])))
+    return _estimate(whole, min(low, whole), max(high, whole), n=n)
 
 
 def rank_correlations(
@@ -254,19 +300,17 @@ def determination(measured: Iterable[float], predicted: Iterable[float]) -> floa
 
 
 def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> dict:
-    """Estimate R² over all cells of two frames (one row per seed, one column per dose) with a bootstrap interval.
+    """Estimate R² over all cells of two frames (one row per seed, one column per dose) with an interval over seeds.
 
-    The percentile bootstrap resamples whole seeds, because the doses of a seed are dependent. `n` counts seeds; fewer
-    than eight give no interval.
+    The doses of a seed are dependent, so whole seeds are left out (`without_each`), on the scale log(1 − R²). `n`
+    counts seeds; fewer than five give no interval.
     """
     pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
     pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
     n = pairs.shape[1]
     whole = determination(*pairs) if n else math.nan
-    if n < FEWEST_RESAMPLED:
-        return _estimate(whole, n=n)
-    found = [determination(*pairs[:, some]) for some in _resamples(n, "determination")]
-    return _estimate(whole, *np.nanquantile(found, TAILS), n=n)
+    rests = np.array([determination(*np.delete(pairs, one, axis=1)) for one in range(n)])
+    return without_each(whole, rests, lambda value: np.log(np.maximum(1 - value, NEAREST)), lambda log: 1 - np.exp(log))
 
 
 def at_most(values: pd.Series, bound: float) -> pd.Series:
@@ -296,16 +340,15 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _resamples(n: int, kind: str) -> np.ndarray:
-    """Draw bootstrap indices, (resamples, n)."""
-    return np.random.default_rng(0).integers(n, size=(RESAMPLES[kind], n))
+def _fisher(correlation: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.clip(correlation, NEAREST - 1, 1 - NEAREST))
 
 
 def _partial(values: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Correlate rank residuals after a fit on `held` (resamples, n, k), for values (resamples, n, 2)."""
+    """Correlate rank residuals after a fit on `held` (parts, n, k), for values (parts, n, 2)."""
     rows = np.ascontiguousarray(values.mT)  # ranking contiguous rows takes a third of the time
     ranks = np.ascontiguousarray(stats.rankdata(rows, axis=-1).mT)
-    normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a resample may lack a category
+    normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a part may lack a category
     left = ranks - held @ np.linalg.solve(normal, held.mT @ ranks)
     sums = left.mT @ left
     spread = sums[:, 0, 0] * sums[:, 1, 1]

@@ -50,7 +50,7 @@ def whole_set(model: Network, params: Params, images: torch.Tensor) -> torch.Ten
     params : one network's parameters, by name
     images : (samples, channels, height, width)
     """
-    return functional_call(model.train(), params, (model.lay_out(images),))
+    return functional_call(model.train(), params, (model.in_memory_format(images),))
 
 
 def statistics_of(model: Network, params: Params, images: torch.Tensor) -> Statistics:
@@ -76,7 +76,7 @@ def statistics_of(model: Network, params: Params, images: torch.Tensor) -> Stati
     return found
 
 
-def anatomy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+def sum_metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Sum loss, errors, predictions and logits over samples, so that adding batches gives exact sample means.
 
     Parameters
@@ -140,7 +140,7 @@ def evaluate(
         outputs = model.outputs(params, images, parts, statistics, line)
     total: dict[str, torch.Tensor] = {}
     for output, part in zip(outputs, parts, strict=True):
-        sums = anatomy(output, labels[part])
+        sums = sum_metrics(output, labels[part])
         total = {name: total[name] + sums[name] for name in sums} if total else sums
     loss, mean = (total.pop(name) / len(labels) for name in ("loss", "logits"))
     return {**total, "loss": loss, "mean_logits": mean}

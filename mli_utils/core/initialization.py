@@ -52,7 +52,7 @@ def initialize(model: Network, config: RunConfig) -> Params:
     for name, parameter in model.named_parameters():
         if groups[name].name == "weights":
             spread = config.init_scale * math.sqrt(2 / parameter[0].numel())
-            start[name] = model.lay_out(spread * torch.randn(parameter.shape, generator=generator))
+            start[name] = model.in_memory_format(spread * torch.randn(parameter.shape, generator=generator))
         else:
             scales = groups[name].name == "normalization" and name.endswith("weight")
             start[name] = torch.full(parameter.shape, float(scales))

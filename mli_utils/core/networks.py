@@ -46,7 +46,7 @@ class Network(nn.Module):
         """Return how many points of a curve to evaluate together."""
         return 8 if self.stacked else 1
 
-    def lay_out(self, value: torch.Tensor) -> torch.Tensor:
+    def in_memory_format(self, value: torch.Tensor) -> torch.Tensor:
         """Convert images or convolution weights to the network's memory format; on a GPU always to channels last."""
         fastest = torch.channels_last if value.is_cuda else self.memory_format
         return value.contiguous(memory_format=fastest) if value.ndim == 4 else value
@@ -71,7 +71,7 @@ class Network(nn.Module):
         first = next(iter(own))
         if params[first].ndim == own[first].ndim:
             self.train(statistics is None)
-            return functional_call(self, {**params, **(statistics or {})}, (self.lay_out(images),))
+            return functional_call(self, {**params, **(statistics or {})}, (self.in_memory_format(images),))
         # One grouped convolution for all would take 0.86 to 1.08 times as long, depending on the processor
         # (`make bench BENCH=train_conv`), and its last bits would depend on the other networks.
         networks = unstack(params)

@@ -30,7 +30,7 @@ def gradient_of(model: Network, smoothing: float = 0.0) -> "ByHand | Autograd":
     return ByHand(smoothing) if model.dense else Autograd(model, smoothing)
 
 
-def resting(gradient: Gradient, networks: torch.Tensor) -> Gradient:
+def freezing_output_bias(gradient: Gradient, networks: torch.Tensor) -> Gradient:
     """Wrap a gradient to zero the output bias's buffer, momentum included, where `networks` (stack,) is true."""
 
     def of_the_rest(params, images, labels, into, keep):
@@ -116,7 +116,7 @@ def _logit_errors(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) 
 class Momentum:
     """SGD with momentum and weight decay, as `torch.optim.SGD`."""
 
-    kept = ("velocity",)  # attributes to checkpoint: lists of tensors shaped like the parameters
+    buffers = ("velocity",)  # attributes to checkpoint: lists of tensors shaped like the parameters
 
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
@@ -142,7 +142,7 @@ class Momentum:
                 velocity.addcmul_(value, _along(self.decay, value))
             value.addcmul_(velocity, _along(self.rate, value), value=-of_lr)
 
-    def keep(self, runs: list[int]) -> None:
+    def select(self, runs: list[int]) -> None:
         """Drop all runs of the stack but these."""
         self.rate, self.decay = self.rate[runs], self.decay[runs]
         self.velocity = [velocity[runs] for velocity in self.velocity]
@@ -153,7 +153,7 @@ class Adam:
     """Adam with weight decay added to the gradient, as `torch.optim.Adam`."""
 
     betas, epsilon = (0.9, 0.999), 1e-8
-    kept = ("means", "squares")
+    buffers = ("means", "squares")
 
     def __init__(self, params: Params, configs: Sequence[RunConfig]):
         self.rate, self.decay = _settings(params, configs, "lr", "weight_decay")
@@ -177,7 +177,7 @@ class Adam:
             scale = (square / unbias_square).sqrt_().add_(self.epsilon)
             value.addcdiv_(mean * _along(self.rate, value), scale, value=-of_lr / unbias_mean)
 
-    def keep(self, runs: list[int]) -> None:
+    def select(self, runs: list[int]) -> None:
         """Drop all runs of the stack but these."""
         self.rate, self.decay = self.rate[runs], self.decay[runs]
         self.means = [mean[runs] for mean in self.means]

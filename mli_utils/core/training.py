@@ -20,7 +20,7 @@ from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import evaluate, plain_float32, statistics_of
 from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
-from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, Replayed, gradient_of, resting
+from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, Replayed, freezing_output_bias, gradient_of
 from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
 from mli_utils.core.plateaus import FITTED_ERROR
 
@@ -119,36 +119,36 @@ class _Stack:
         optimizer = OPTIMIZERS[configs[0].optimizer](params, configs)
         return cls(configs, starts, batches, [[] for _ in configs], params, optimizer)
 
-    def keep(self, runs: list[int]) -> None:
+    def select(self, runs: list[int]) -> None:
         """Drop all runs of the stack but these."""
         for name in ("configs", "starts", "batches", "histories"):
             setattr(self, name, [getattr(self, name)[i] for i in runs])
         self.params = {name: value[runs] for name, value in self.params.items()}
-        self.optimizer.keep(runs)
+        self.optimizer.select(runs)
 
     def states(self, seconds: float) -> Iterator[State]:
         """Yield each run's state, for a checkpoint."""
         for i, history in enumerate(self.histories):
             tensors = {f"params/{name}": value[i] for name, value in self.params.items()}
-            for kind in self.optimizer.kept:
+            for kind in self.optimizer.buffers:
                 values = zip(self.params, getattr(self.optimizer, kind), strict=True)
                 tensors |= {f"{kind}/{name}": value[i] for name, value in values}
             tensors["batches"] = self.batches[i].get_state()
             arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
             yield State(self.optimizer.steps, seconds, list(history), arrays)
 
-    def go_on(self, model: Network, states: Sequence[State]) -> None:
+    def restore(self, model: Network, states: Sequence[State]) -> None:
         """Restore these states."""
 
         def of(kind: str) -> Params:
             rows = [
-                {name: model.lay_out(torch.tensor(state.arrays[f"{kind}/{name}"])) for name in self.params}
+                {name: model.in_memory_format(torch.tensor(state.arrays[f"{kind}/{name}"])) for name in self.params}
                 for state in states
             ]
             return {name: value.to(self.params[name].device) for name, value in stack(rows).items()}
 
         self.params = of("params")
-        for kind in self.optimizer.kept:
+        for kind in self.optimizer.buffers:
             setattr(self.optimizer, kind, list(of(kind).values()))
         self.optimizer.steps = states[0].step
         self.histories = [list(state.history) for state in states]
@@ -196,7 +196,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
     gradient = gradient_of(model, first.label_smoothing)
     runs = _Stack.begin(model, configs, device)
     if states:
-        runs.go_on(model, states)
+        runs.restore(model, states)
         began -= states[0].seconds
 
     batches = math.ceil(len(labels) / first.batch_size)
@@ -237,7 +237,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
                 return
             if any(over):
                 going_on = [i for i, ended in enumerate(over) if not ended]
-                runs.keep(going_on)
+                runs.select(going_on)
                 orders = orders[going_on] if len(orders) else orders
         if step % batches == 0:
             if save and step > done:
@@ -245,7 +245,7 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
             orders = torch.stack([torch.randperm(len(labels), generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         rest = [step < config.freeze_bias for config in runs.configs]
-        now = resting(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient
+        now = freezing_output_bias(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient
         of_lr = SCHEDULES[first.schedule](step / last)
         if replayed and now is gradient:
             replayed(batch, of_lr)
@@ -336,7 +336,7 @@ class Budget(Watch):
             self.parts = {"own": zeros, "others": zeros.clone()}
             self.optimizer = Momentum(self.parts, configs)
             self.optimizer.longest = 0.0  # the whole gradient is clipped, not these sums
-        self._keep(configs)
+        self._drop_ended(configs)
         own = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
         by_class = {
             "pull": self.parts["own"],
@@ -349,7 +349,7 @@ class Budget(Watch):
             self.logged[config].append({"step": step, **{name: value[i].copy() for name, value in values.items()}})
 
     def step(self, taken):
-        self._keep(taken.configs)
+        self._drop_ended(taken.configs)
         errors = taken.errors.double()
         resting = errors.new_tensor([taken.number < config.freeze_bias for config in taken.configs]).view(-1, 1, 1)
         errors *= (1 - resting) * (1 if taken.scale is None else taken.scale.view(-1, 1, 1))
@@ -362,13 +362,13 @@ class Budget(Watch):
 
         self.optimizer.step(self.parts, gradient, taken.of_lr)
 
-    def _keep(self, configs: Sequence[RunConfig]) -> None:
+    def _drop_ended(self, configs: Sequence[RunConfig]) -> None:
         """Drop the runs that have ended."""
         if len(configs) < len(self.configs):
             going_on = [self.configs.index(config) for config in configs]
             self.configs = list(configs)
             self.parts = {name: value[going_on] for name, value in self.parts.items()}
-            self.optimizer.keep(going_on)
+            self.optimizer.select(going_on)
 
 
 def separation(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

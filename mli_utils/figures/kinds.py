@@ -1,7 +1,6 @@
 """Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.core import estimates
-from mli_utils.core.config import DATASETS, InputError
+from mli_utils.core.config import InputError
+from mli_utils.core.plateaus import classes_of, thresholds
 from mli_utils.figures.style import DASHES, LABELS, PALETTE, WIDEST, colours, style
 
 
@@ -24,12 +24,13 @@ def curve_figure(
     """Plot curves over α: one line per value of `hue`, separate panels per measure.
 
     Lines are means over runs; bands span the lowest to the highest run. Dotted lines mark chance with k classes: loss
-    ln k, error 1 − 1/k.
+    ln k, error 1 − 1/k. A measure that all curves lack, such as the error of a regression, is left out.
 
     Parameters
     ----------
     curves : pandas.DataFrame
-        Columns `dataset`, `alpha`, `hue` and the measures, as `interpolate` returns them.
+        Columns `dataset` or `classes`, `alpha`, `hue` and the measures, as `interpolate` and `interpolate_model` return
+        them.
     hue : str
         Column whose values get a line each.
     columns : str, optional
@@ -47,12 +48,13 @@ def curve_figure(
     InputError
         A named column is missing.
     """
-    if nothing(curves, "alpha", hue, columns, *measures):
+    measures = [name for name in measures if name not in curves or curves[name].notna().any()]
+    if nothing_to_draw(curves, "alpha", hue, columns, *measures) or not measures:
         return empty_figure()
+    labels = LABELS if "dataset" in curves else {**LABELS, "loss": "loss", "error": "error"}
     names = list(dict.fromkeys(curves[hue]))
     groups = list(dict.fromkeys(curves[columns])) if columns else [None]
     shape = (len(measures), len(groups)) if columns else (1, len(measures))
-    chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
     with style():
         size = (WIDEST if shape[1] > 2 else 3.3 * shape[1], 0.7 + 2.2 * shape[0])
         share = {"sharex": True, "sharey": "row" if columns else False}
@@ -65,14 +67,15 @@ def curve_figure(
                 at = some[some[hue] == name].groupby("alpha")[measure].agg(["mean", "min", "max"])
                 axes.fill_between(at.index, at["min"], at["max"], color=colour, alpha=0.2, lw=0)
                 axes.plot(at.index, at["mean"], color=colour, ls=dashes, label=LABELS.get(name, name))
-            for of_loss, of_error in {chance[name] for name in curves["dataset"].unique()}:
-                axes.axhline(of_loss if measure == "loss" else of_error, color="0.4", ls=":", lw=1)
+            for classes in classes_of(curves).dropna().unique() if measure in ("loss", "error") else ():
+                axes.axhline(thresholds(classes, 0)[measure], color="0.4", ls=":", lw=1)
             axes.set(xlim=(0, 1), ylim=(0, None))
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
             if place % len(groups) == 0:
-                axes.set_ylabel(LABELS.get(measure, measure))
+                axes.set_ylabel(labels.get(measure, measure))
             if columns and place < len(groups):
-                axes.set_title(LABELS.get(group, group))
+                named = isinstance(group, str)
+                axes.set_title(LABELS.get(group, group) if named else f"{LABELS.get(columns, columns)}: {group}")
             if place >= (shape[0] - 1) * shape[1]:
                 axes.set_xlabel(LABELS["alpha"])
         legend = panels.flat[0].get_legend_handles_labels()
@@ -106,7 +109,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
     InputError
         A named column is missing.
     """
-    if nothing(frame, x, hue, *measures):
+    if nothing_to_draw(frame, x, hue, *measures):
         return empty_figure()
     with style():
         figure, panels = plt.subplots(
@@ -184,7 +187,7 @@ def xy_figure(
     InputError
         A named column is missing.
     """
-    if nothing(frame, x, y, hue, columns):
+    if nothing_to_draw(frame, x, y, hue, columns):
         return empty_figure()
     names = list(dict.fromkeys(frame[hue]))
     of_names = colours(len(names))
@@ -255,7 +258,7 @@ def forest_figure(
     InputError
         A named column is missing.
     """
-    if nothing(rows, y, "mean", hue, columns):
+    if nothing_to_draw(rows, y, "mean", hue, columns):
         return empty_figure()
     names = list(dict.fromkeys(rows[y]))
     panels = list(dict.fromkeys(rows[columns])) if columns else [None]
@@ -293,7 +296,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
     Each dot is one class of one run. Classes that a run learns at the same step are tied: each of their places gets
     their mean bias. Classes never learned have no place.
     """
-    if nothing(classes, "place", "centred_bias"):
+    if nothing_to_draw(classes, "place", "centred_bias"):
         return empty_figure()
     colour = PALETTE[0]
     with style():
@@ -313,7 +316,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
     return figure
 
 
-def nothing(frame: pd.DataFrame, *columns: str | None) -> bool:
+def nothing_to_draw(frame: pd.DataFrame, *columns: str | None) -> bool:
     """Return whether no row has a value in every column; raise InputError if a column is missing."""
     wanted = [name for name in columns if name]
     lacking = [name for name in wanted if name not in frame]

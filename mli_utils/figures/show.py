@@ -96,7 +96,7 @@ def origin(runs: "Iterable[Run]") -> dict:
     runs_, seeds_ = (f"{name}{'s' * (len(some) > 1)}" for some, name in ((runs, "run"), (seeds, "seed")))
     line = (
         f"Profile {here['profile']}; {len(runs)} {runs_}, {seeds_} {_ranges(seeds)}; code {', '.join(values['code'])}; "
-        f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.days(made)}."
+        f"{', '.join(values['device'])}; torch {', '.join(values['torch'])}; {provenance.date_range(made)}."
         + (f" The runs differ in {' and '.join(mixed)}." if mixed else "")
     )
     return {**here, "line": line, "runs": {address(run_key(run.config)): run.provenance for run in runs}}

@@ -11,7 +11,7 @@ from mli_utils.core.curves import Bias, biased
 from mli_utils.core.initialization import stream
 from mli_utils.core.paths import STARTS, alpha_grid
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
-from mli_utils.runs.trained import Run, fields_of, together
+from mli_utils.runs.trained import Run, fields_of, tidy_frame
 
 ORIGINS = ("own", "zero")
 
@@ -100,4 +100,4 @@ def curves_under(
             of_bias = {**body, "loss": body["loss"][i], "wrong": np.array(body["wrong"][i])[:, None]}
             share = np.array(body["as_largest"][i], float)
             parts.append((fields_of(run, path=name), {**curve_of(run, of_bias, points), "as_largest": share}))
-    return together(parts, "path", *ALONG_CURVES, "as_largest")
+    return tidy_frame(parts, "path", *ALONG_CURVES, "as_largest")

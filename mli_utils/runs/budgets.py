@@ -22,7 +22,7 @@ from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.measured import refuse_in_book
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import progress, run_key, split, together
+from mli_utils.runs.trained import progress, run_key, split_groups, tidy_frame
 
 BRIGHTNESS = (1.0, 0.8, 0.64, 0.5)  # of the classes of a dimmed set
 AT_STEPS = ("pull", "intrusions", "auc", "probability", "class_error")
@@ -124,7 +124,7 @@ def budgets(configs: Iterable[RunConfig], design: str = "plain") -> pd.DataFrame
         }
         columns["output_bias"] = columns["pull"] - columns["intrusions"]
         parts.append(({**asdict(config), "status": body["status"], "design": design, "run": run}, columns))
-    return together(parts, "design", "run", "step", "label", "brightness", *AT_STEPS, "output_bias")
+    return tidy_frame(parts, "design", "run", "step", "label", "brightness", *AT_STEPS, "output_bias")
 
 
 def learned(frame: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +159,7 @@ def _compute(asked: Sequence[RunConfig], missing: Sequence[RunConfig], design: s
     ):
         for turn in range(turns):
             together_, left = ([config for config in some if config.seed % turns == turn] for some in (asked, missing))
-            tasks = [(group[0], (group, design)) for group in split(together_, left, workers)]
+            tasks = [(group[0], (group, design)) for group in split_groups(together_, left, workers)]
             yield from workers.each(budgets_here, tasks, bar.update)
 
 

@@ -64,7 +64,7 @@ class Checkpoints:
             for config in configs:
                 self.remove(config)
 
-    def together(self, configs: Iterable[RunConfig]) -> Iterator[tuple[list[RunConfig], list[State]]]:
+    def by_step(self, configs: Iterable[RunConfig]) -> Iterator[tuple[list[RunConfig], list[State]]]:
         """Group runs by step; yield each group with its states, or with none at step 0."""
         found = [(config, self.read(config)) for config in configs]
 

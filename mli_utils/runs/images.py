@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mli_utils.core.config import DATASETS, MLIError, RunConfig, choose
-from mli_utils.core.data import SPLITS, Arrays, ImageSet, content, in_turn, prepare, training_set
+from mli_utils.core.data import SPLITS, Arrays, ImageSet, alternate_classes, content_hash, prepare, training_set
 from mli_utils.runs import settings
 from mli_utils.runs.files import write_atomically
 
@@ -150,7 +150,7 @@ def _digits() -> Arrays:
     (package,) = importlib.util.find_spec("sklearn").submodule_search_locations  # type: ignore
     rows = np.loadtxt(Path(package, "datasets", "data", "digits.csv.gz"), delimiter=",", dtype=np.uint8)
     images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
-    order = in_turn(images, labels)
+    order = alternate_classes(images, labels)
     train, test = np.split(order, [DATASETS["digits"].train])
     arrays = {
         "train_images": images[train],
@@ -184,5 +184,5 @@ def _check(arrays: Arrays, name: str, where: str) -> None:
             raise DataError(f"{where}: {key} is {found.shape} {found.dtype}, should be {want}; {said}")
     if len(arrays.get("classes", ())) != spec.classes:
         raise DataError(f"{where} should name {spec.classes} classes; {said}")
-    if content(arrays) != CONTENT[name]:
+    if content_hash(arrays) != CONTENT[name]:
         raise DataError(f"{where} does not hold the published pixels and labels of {name}; {said}")

@@ -19,7 +19,7 @@ from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, fields_of, progress, run_key, together
+from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, fields_of, progress, run_key, tidy_frame
 
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
@@ -113,7 +113,7 @@ def measure_here(
     advance(1)
 
 
-def keep(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
+def cached_frame(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
     """Return the frame `compute(**key)`, which depends on no run, from the store or else computed and stored.
 
     Raises
@@ -196,7 +196,7 @@ def interpolate(
         (fields_of(run, start=start, statistics=statistics, path=name), curve_of(run, body, points, by_class))
         for (run, (name, _)), body in zip(todo, bodies, strict=True)
     ]
-    return together(parts, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
+    return tidy_frame(parts, "start", "statistics", "path", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
 
 
 def _curve(run: Run, path, points: np.ndarray, start: str, statistics: str, images: int | None) -> Measurement:
@@ -216,10 +216,15 @@ def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callabl
 
 
 def curve_of(run: Run, body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
-    """Convert stored losses and counts to columns of a curve, one row per point, or per point and class."""
+    """Convert stored losses and counts of a run as `curve_columns` does."""
+    return curve_columns({"class_counts": run.summary["class_counts"], **body}, points, by_class)
+
+
+def curve_columns(body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
+    """Convert losses and counts to columns of a curve, one row per point, or per point and class."""
     loss = np.array(body["loss"], float)
     finite = np.isfinite(loss)
-    wrong, members = np.array(body["wrong"]), np.array(body.get("class_counts", run.summary["class_counts"]))
+    wrong, members = np.array(body["wrong"]), np.array(body["class_counts"])
     values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / members.sum(), np.nan)}
     if by_class:
         classes = wrong.shape[1]
@@ -264,7 +269,7 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
             "centred_bias": bias - bias.mean(),
         }
         parts.append((asdict(run.config) | {"run": i}, columns))
-    return together(parts, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
+    return tidy_frame(parts, "run", "label", "learned_at", "place", "output_bias", "centred_bias")
 
 
 def order_correlations(classes: pd.DataFrame, clock: str = "learned_at", bias: str = "output_bias") -> pd.Series:

@@ -99,7 +99,7 @@ def device_name(device: str) -> str:
     return processor()
 
 
-def days(stamps: Iterable[dict]) -> str:
+def date_range(stamps: Iterable[dict]) -> str:
     """Return the date of these stamps, or the first and the last."""
     dates = sorted(stamp["date"][:10] for stamp in stamps)
     return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"

@@ -146,7 +146,7 @@ def fields_of(run: Run, **more) -> dict:
     return {**asdict(run.config), "status": run.summary["status"], **more}
 
 
-def together(parts: Iterable[tuple[dict, dict[str, np.ndarray]]], *columns: str) -> pd.DataFrame:
+def tidy_frame(parts: Iterable[tuple[dict, dict[str, np.ndarray]]], *columns: str) -> pd.DataFrame:
     """Make a tidy frame of parts: each has shared fields (`fields_of`) and, by column, arrays of equal length.
 
     Without parts the frame is empty, with the runs' fields, `status` and these columns. Concatenating one frame per
@@ -224,7 +224,7 @@ def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[R
             locks.enter_context(store.lock(name))
         left = {config for config in configs if store.arrays("runs", run_key(config)) is None}
         bar.update(sum(config.epochs for config in configs if config not in left))
-        groups = split(asked, left, workers)
+        groups = split_groups(asked, left, workers)
         tasks = [(group[0], (group, None if workers.client else kept)) for group in groups]
         for config, body, arrays in workers.each(train_here, tasks, bar.update):
             store.put("runs", run_key(config), body, arrays)
@@ -233,7 +233,7 @@ def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[R
             bar.set_postfix_str(f"{len(left)} runs left")
 
 
-def split(
+def split_groups(
     configs: Iterable[RunConfig], missing: Collection[RunConfig], workers: parallel.Workers
 ) -> list[list[RunConfig]]:
     """Split the missing runs into groups of one shape and nearly equal size, to suit these workers.
@@ -267,7 +267,7 @@ def train_here(
     device = settings.device()
     made = provenance.stamp(provenance.device_name(device))  # before training, so that a failure here loses no work
     sets, save = images.of_run(configs[0]), Pace(kept) if kept else None
-    for group, states in kept.together(configs) if kept else [(configs, [])]:
+    for group, states in kept.by_step(configs) if kept else [(configs, [])]:
         for run in training.train_group(group, *sets, device, advance, states, save):
             history = run.history.filter(regex="^(?!class_error)").to_dict("list")
             history["class_error"] = run.history.filter(like="class_error_").to_numpy().tolist()

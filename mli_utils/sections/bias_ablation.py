@@ -24,13 +24,13 @@ from mli_utils.core.parameters import device_of
 from mli_utils.core.paths import alpha_grid, interpolate_parameters, schedules
 from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
 from mli_utils.runs.biases import biased_curves, dose
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import Measurement, measure
-from mli_utils.runs.trained import Run, counts, fields_of, table, together
+from mli_utils.runs.trained import Run, counts, fields_of, table, tidy_frame
 
 COLUMNS = ("path", "alpha", "image", "label", "predicted", "probability")
 SHOWN = 10  # images in `picture_figure`
@@ -73,7 +73,7 @@ def predict_images(
         (fields_of(run, path=path), _columns(points, body)) for (run, path), body in zip(todo, bodies, strict=True)
     ]
     pixels = np.array(bodies[0]["pixels"]) / 255 if bodies else np.empty((0, 1, 1, 3))
-    return together(parts, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    return tidy_frame(parts, *COLUMNS), np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
 def _predictions(run: Run, path: str, points: np.ndarray, images: int) -> Measurement:
@@ -311,7 +311,7 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
     fitted : curves of fitted networks on both paths
     plateaus : their plateaus
     """
-    if nothing(fitted, "alpha", "error"):
+    if nothing_to_draw(fitted, "alpha", "error"):
         return empty_figure()
     chance = 1 - 1 / DATASETS[fitted.dataset.iloc[0]].classes
     with style():
@@ -346,7 +346,7 @@ def dosed(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> pd.Da
 
 def dose_figure(doses: pd.DataFrame) -> Figure:
     """Plot the error plateau of `dosed` networks against the gap: a thin line a network, means with intervals."""
-    if nothing(doses, "gap", "error_plateau"):
+    if nothing_to_draw(doses, "gap", "error_plateau"):
         return empty_figure()
     lengths = doses.pivot(index="gap", columns="seed", values="error_plateau")
     mean, low, high = np.array([interval(row) for row in lengths.to_numpy()]).T

@@ -27,13 +27,13 @@ from mli_utils.core.parameters import device_of, mix, parameter_groups
 from mli_utils.core.paths import alpha_grid
 from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, colours, in_order, style
 from mli_utils.runs import settings
 from mli_utils.runs.biases import biased_curves, curves_under, dose, trained_bias
 from mli_utils.runs.files import write_atomically
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
-from mli_utils.runs.trained import Run, fields_of, table, together
+from mli_utils.runs.trained import Run, fields_of, table, tidy_frame
 
 COLUMNS = {
     "part": "grid: every setting, a seed of its own; kinds: three architectures; far: networks that moved far",
@@ -216,7 +216,7 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
         for run, body in zip(runs, _measure(runs, "layers", {}, points, _layers), strict=True)
         for layer, loss, wrong in zip(body["layer"], body["loss"], body["wrong"], strict=True)
     ]
-    return together(parts, "path", "layer", *ALONG_CURVES)
+    return tidy_frame(parts, "path", "layer", *ALONG_CURVES)
 
 
 def layer_lengths(layers: pd.DataFrame, whole: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -348,7 +348,7 @@ def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
 
 def scatter_figure(plain: pd.DataFrame) -> Figure:
     """Plot plateaus against steps to fit, one dot per network, coloured by depth."""
-    if nothing(plain, "steps_to_fit", "error_plateau", "loss_plateau"):
+    if nothing_to_draw(plain, "steps_to_fit", "error_plateau", "loss_plateau"):
         return empty_figure()
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.5), layout="constrained")
@@ -366,7 +366,7 @@ def scatter_figure(plain: pd.DataFrame) -> Figure:
 
 def layer_figure(curves: pd.DataFrame) -> Figure:
     """Plot mean curves of single moving layers over runs, from the first layer (dark) to the last (bright)."""
-    if nothing(curves, "alpha", "layer", "loss", "error"):
+    if nothing_to_draw(curves, "alpha", "layer", "loss", "error"):
         return empty_figure()
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.3), layout="constrained")

@@ -1,6 +1,5 @@
 """VGG-16, and ResNet-18 with batch norm, under other output biases (section 08)."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -42,7 +41,10 @@ def output_biases(run: Run) -> dict[str, Bias]:
 
 
 def trained(asked: Mapping[str, Sequence[tuple[Mapping, str, int]]], first_seed: int) -> dict[str, list[Run]]:
-    """Train networks: for each name and (fields, bias, number of seeds) the runs with seeds from `first_seed` on."""
+    """Train networks: for each name and (fields, bias, number of seeds) the runs with seeds from `first_seed` on.
+
+    All networks of one seed are trained before the next one's, so that an interrupted night leaves whole seeds.
+    """
     configs = {
         name: [
             config
@@ -51,8 +53,14 @@ def trained(asked: Mapping[str, Sequence[tuple[Mapping, str, int]]], first_seed:
         ]
         for name, some in asked.items()
     }
-    runs = iter(train(config for some in configs.values() for config in some))
-    return {name: list(itertools.islice(runs, len(some))) for name, some in configs.items()}
+    everyone = sorted((config for some in configs.values() for config in some), key=lambda config: config.seed)
+    runs = dict(zip(everyone, train(everyone), strict=True))
+    return {name: [runs[config] for config in some] for name, some in configs.items()}
+
+
+def with_output_bias(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that were trained with an output bias."""
+    return [run for run in runs if run.config.bias != "none"]
 
 
 def treated_curves(networks: Mapping[str, Sequence[Run]], alphas: int, images: int | None = None) -> pd.DataFrame:
@@ -82,14 +90,14 @@ def lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     return found.assign(treatment=_treatment(found))
 
 
-def errors(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Return error plateaus (α): a row a seed, a column a network and treatment, and what the bias makes of each.
+def errors(curves: pd.DataFrame, tolerance: float = 0.1, measure: str = "error_plateau") -> pd.DataFrame:
+    """Return error plateaus (α), or another measure, and what the bias makes of each.
 
-    The part that the bias makes is the plateau on the linear path minus the plateau of the same network with its output
-    bias zeroed; no bias explains the rest.
+    The frame has a row a seed and a column a network and treatment. The part that the bias makes is the plateau on the
+    linear path minus the plateau of the same network with its output bias zeroed; no bias explains the rest.
     """
     found = lengths(curves, tolerance)
-    wide = found.pivot(index="seed", columns=["network", "treatment"], values="error_plateau")
+    wide = found.pivot(index="seed", columns=["network", "treatment"], values=measure)
     order = found[["network", "treatment"]].drop_duplicates().itertuples(index=False, name=None)
     wide = wide[list(order)]
     for network in dict.fromkeys(wide.columns.get_level_values("network")):
@@ -131,8 +139,8 @@ def measured(curves: pd.DataFrame, statistics: pd.DataFrame, classes: pd.DataFra
     classes : as `class_order` returns them, of the VGG-16 networks with an output bias
     tolerance : tolerance of plateaus
     """
-    error = errors(curves, tolerance)
-    vgg = error[VGG]
+    error, loss = errors(curves, tolerance), errors(curves, tolerance, "loss_plateau")
+    vgg, resnet = error[VGG], error[RESNET]
     bumps = plateau(statistics[statistics.statistics == "recomputed"]).set_index("seed").bump
     return {
         "practical-networks-have-the-plateau": vgg.linear - vgg.homogeneous,
@@ -140,8 +148,11 @@ def measured(curves: pd.DataFrame, statistics: pd.DataFrame, classes: pd.DataFra
         "practical-bias-makes-most": vgg[MADE] - vgg.zeroed,
         "practical-dose-makes-a-plateau": vgg[f"{FREE}, dose {max(DOSES):g}"] - vgg[FREE],
         "practical-usual-scale-has-no-effect": error[USUAL, MADE],
+        "practical-effect-needs-small-scale": vgg[MADE] - error[USUAL, MADE],
+        "practical-loss-plateau-needs-no-bias": loss[VGG, MADE],
         "practical-order-is-bias": orders(classes),
-        "batch-norm-plateau-needs-no-bias": error[RESNET, MADE],
+        "batch-norm-plateau-needs-no-bias": resnet[MADE],
+        "batch-norm-plateau-trained-without-bias": resnet.linear - resnet.get(FREE, math.nan),
         "batch-norm-breaks-monotonicity": 1 - at_most(bumps, 0.01),
     }
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import PALETTE, colours, style
 from mli_utils.runs import settings
 
@@ -39,7 +39,7 @@ def compared(rows: pd.DataFrame) -> pd.DataFrame:
 
 def ratio_figure(rows: pd.DataFrame) -> Figure:
     """Plot each alternative's time relative to mli_utils (the line at 1), as bars with the range over rounds."""
-    if nothing(rows, "name", "alternative", "ratio"):
+    if nothing_to_draw(rows, "name", "alternative", "ratio"):
         return empty_figure(NOT_MEASURED)
     names = list(dict.fromkeys(rows.name))
     hues = dict(zip(names, colours(len(names)), strict=True))
@@ -59,7 +59,7 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
 def growth_figure(rows: pd.DataFrame) -> Figure:
     """Plot seconds against size on logarithmic axes with the fitted power law, one panel per kind of work."""
     growing = rows[rows.name.isin(GROWING)]
-    if nothing(growing, "number", "seconds"):
+    if nothing_to_draw(growing, "number", "seconds"):
         return empty_figure(NOT_MEASURED)
     fitted = exponents(rows)
     with style():

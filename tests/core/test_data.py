@@ -44,7 +44,7 @@ def test_the_order_of_the_arrays_does_not_matter(tiny_mnist):
     shuffled = {key: value[order] if key.startswith("train") else value for key, value in tiny_mnist.items()}
     one, other = (data.prepare("mnist", "train", arrays, 255) for arrays in (tiny_mnist, shuffled))
     assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
-    assert data.content(tiny_mnist) == data.content(shuffled)
+    assert data.content_hash(tiny_mnist) == data.content_hash(shuffled)
 
 
 def test_photographs_are_standardised(monkeypatch, tiny_mnist):

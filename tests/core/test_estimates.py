@@ -26,9 +26,9 @@ def test_differences_are_paired_by_seed():
 
 
 def test_wilson_s_interval_is_the_textbook_s():
-    assert estimates.wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert estimates.wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert estimates.wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert estimates.wilson(10, 10)[1] == pytest.approx(1) and all(map(math.isnan, estimates.wilson(0, 0)))
+    assert estimates.wilson(1, 10)[1] == pytest.approx(1) and all(map(math.isnan, estimates.wilson(0, 0)))
 
 
 def test_shares_have_wilson_s_interval():
@@ -45,8 +45,12 @@ def test_a_cluster_counts_once_and_an_interval_stays_in_its_range():
     assert plain["high"] > 1 and found["high"] == 1
     told = pd.Series([True] * 6, index=pd.Index([1, 1, 2, 2, 3, 3], name="seed"))
     assert estimates.clustered_share(told, "seed") == estimates.share([1, 1, 1])
-    mixed = pd.Series([True, False, True, True], index=pd.Index([1, 1, 2, 2], name="seed"))
-    assert estimates.clustered_share(mixed, "seed") == estimates.clustered_mean(mixed, "seed", (0, 1))
+    one_row_each = pd.Series([0.5, 1.0, 0.0], index=pd.Index([1, 2, 3], name="seed"))
+    assert estimates.clustered_share(one_row_each, "seed")["low"] == estimates.wilson(0.5, 3)[0]
+    mixed = pd.Series([True, False] * 10, index=pd.Index(np.repeat(range(10), 2), name="seed"))  # 20 rows, no clusters
+    told_apart = mixed.sort_index().rename_axis("row").set_axis(range(20)).rename_axis("seed")
+    apart, as_ten = (estimates.clustered_share(told, "seed") for told in (told_apart, mixed))
+    assert as_ten["n"] == 10 and apart["high"] <= as_ten["high"] <= estimates.wilson(0.5, 10)[1]
 
 
 def test_so_many_clusters_are_needed():
@@ -61,7 +65,7 @@ def test_holm_s_correction_is_the_textbook_s():
     assert estimates.holm([0.9, 0.8]).tolist() == [1, 1] and len(estimates.holm([])) == 0
 
 
-def test_rank_correlations_resample_clusters_whole():
+def test_rank_correlations_leave_clusters_out_whole():
     draw = np.random.default_rng(0)
     x = np.repeat(draw.normal(size=12), 20)
     frame = pd.DataFrame({"x": x, "y": x + draw.normal(size=240), "seed": np.repeat(range(12), 20)})
@@ -71,7 +75,7 @@ def test_rank_correlations_resample_clusters_whole():
     uneven = estimates.rank_correlation(frame[3:], "x", "y", (), "seed")
     assert uneven["n"] == 12 and abs(uneven["low"] - seeds["low"]) < 0.1
     assert estimates.rank_correlation(frame.set_index("seed"), "x", "y", (), "seed") == seeds
-    assert math.isnan(estimates.rank_correlation(frame[frame.seed < 7], "x", "y", (), "seed")["low"])
+    assert math.isnan(estimates.rank_correlation(frame[frame.seed < 4], "x", "y", (), "seed")["low"])
 
 
 def test_rank_correlations_are_spearman_s_and_hold_what_is_given():
@@ -92,11 +96,13 @@ def test_rank_correlations_are_spearman_s_and_hold_what_is_given():
 
 def test_r_squared_is_that_of_the_prediction_as_it_stands():
     measured = pd.DataFrame({1.0: np.arange(8) / 10, 2.0: np.arange(8) / 10 + 0.4})
-    assert estimates.determination_by_seed(measured, measured) == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 8}
+    assert estimates.determination_by_seed(measured, measured) == pytest.approx(
+        {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 8}
+    )
     assert estimates.determination([0, 1], [0.5, 0.5]) == 0 and estimates.determination([0, 1], [1, 0]) == -3
     assert math.isnan(estimates.determination([1, 1], [1, 1]))
-    few = estimates.determination_by_seed(measured[:7], measured[:7])
-    assert few["n"] == 7 and math.isnan(few["low"])
+    few = estimates.determination_by_seed(measured[:4], measured[:4])
+    assert few["n"] == 4 and math.isnan(few["low"])
     none = estimates.determination_by_seed(measured * np.nan, measured)
     assert none["n"] == 0 and math.isnan(none["mean"])
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from mli_utils.core.evaluation import anatomy, plain_float32
+from mli_utils.core.evaluation import plain_float32, sum_metrics
 
 
 def test_anatomy_counts_samples_and_sums_losses():
     logits = torch.tensor([[[2.0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 3]], [[0.0, 9, 0]] * 4])
     labels = torch.tensor([0, 0, 0, 2])
-    sums = anatomy(logits, labels)
+    sums = sum_metrics(logits, labels)
     assert sums["wrong"].tolist() == [[1, 0, 0], [3, 0, 1]]  # of equal logits the first class is predicted
     assert sums["predicted"].tolist() == [[2, 1, 1], [0, 4, 0]]
     assert sums["loss"].dtype == torch.float64
@@ -19,7 +19,7 @@ def test_anatomy_counts_samples_and_sums_losses():
 
 def test_of_equal_logits_the_first_class_is_the_prediction():
     for stack, samples in ((1, 5), (3, 1000)):
-        sums = anatomy(torch.zeros(stack, samples, 10), torch.arange(samples) % 10)
+        sums = sum_metrics(torch.zeros(stack, samples, 10), torch.arange(samples) % 10)
         assert sums["predicted"][:, 0].tolist() == [samples] * stack
 
 

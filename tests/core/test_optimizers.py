@@ -168,7 +168,7 @@ def test_runs_that_are_kept_go_on_as_before(optimizer, longest):
         gradients = [torch.randn(3, 4, 5)]
         ours.step(all_of_them, given(gradients))
         shrinking.step(two, given(gradients))
-    shrinking.keep([0, 2])
+    shrinking.select([0, 2])
     two = {"a": two["a"][[0, 2]]}
     gradients = [torch.randn(3, 4, 5)]
     ours.step(all_of_them, given(gradients))

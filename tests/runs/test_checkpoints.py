@@ -30,7 +30,7 @@ KINDS = {
 def train(configs, kept=None, **options):
     """Train runs of one shape; with `kept` from where their checkpoints are, and writing new ones."""
     save = Pace(kept) if kept else None
-    for group, states in kept.together(configs) if kept else [(configs, [])]:
+    for group, states in kept.by_step(configs) if kept else [(configs, [])]:
         yield from training.train_group(group, *of_run(configs[0]), states=states, save=save, **options)
 
 
@@ -82,7 +82,7 @@ def test_runs_at_different_steps_go_on_in_groups_of_their_own(kept):
     for some, epochs in ((configs[:2], 3), (configs[2:3], 5)):
         with pytest.raises(Interrupted):
             list(train(some, kept, progress=interrupted_after(len(some) * epochs)))
-    steps = [len(group) for group, _ in kept.together(configs)]
+    steps = [len(group) for group, _ in kept.by_step(configs)]
     assert sorted(steps) == [1, 1, 2]
     continued = list(train(configs, kept))
     assert len(continued) == 4

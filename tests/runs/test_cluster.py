@@ -162,9 +162,9 @@ def test_groups_are_small_enough_for_all_and_large_enough_to_be_sent(small):
     assert trained.group_size(config.replace(epochs=10), 30, several[8]) == trained.GROUP_SIZE
     assert trained.group_size(config, 30, parallel.Workers(None, 8)) == trained.GROUP_SIZE
     ten = [config.replace(seed=seed) for seed in range(10)]
-    parts = trained.split(ten, ten, several[2])
-    assert parts == [ten[:3], ten[3:6], ten[6:]] and trained.split([], [], several[2]) == []
-    assert trained.split(ten, ten[4:5] + ten[7:], several[8]) == [[ten[4]], [ten[7]], [ten[8]], [ten[9]]]
+    parts = trained.split_groups(ten, ten, several[2])
+    assert parts == [ten[:3], ten[3:6], ten[6:]] and trained.split_groups([], [], several[2]) == []
+    assert trained.split_groups(ten, ten[4:5] + ten[7:], several[8]) == [[ten[4]], [ten[7]], [ten[8]], [ten[9]]]
 
 
 def test_workers_say_how_far_they_are(two, small, tmp_path, monkeypatch):

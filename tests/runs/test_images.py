@@ -22,7 +22,7 @@ def tiny_mnist(monkeypatch, tmp_path):
         arrays[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(count) % 10
     monkeypatch.setitem(config.DATASETS, "mnist", dataclasses.replace(config.DATASETS["mnist"], train=60, test=20))
-    monkeypatch.setitem(images.CONTENT, "mnist", data.content(arrays))
+    monkeypatch.setitem(images.CONTENT, "mnist", data.content_hash(arrays))
     monkeypatch.setenv("MLI_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     return arrays

@@ -89,13 +89,13 @@ def test_what_is_measured_of_no_run_is_kept(monkeypatch):
         return pd.DataFrame({"number": numbers, "square": [number**2 for number in numbers]})
 
     made = []
-    first, again = (measured.keep("squares", {"numbers": [1, 2]}, squares, "curves") for _ in range(2))
+    first, again = (measured.cached_frame("squares", {"numbers": [1, 2]}, squares, "curves") for _ in range(2))
     pd.testing.assert_frame_equal(first, again)
     assert made == [[1, 2]] and first.square.tolist() == [1, 4]
-    measured.keep("squares", {"numbers": [3]}, squares, "curves")
+    measured.cached_frame("squares", {"numbers": [3]}, squares, "curves")
     monkeypatch.setenv("MLI_MODE", "book")
     with pytest.raises(NotInRecord, match="squares of .*4.* is not in the record"):
-        measured.keep("squares", {"numbers": [4]}, squares, "curves")
+        measured.cached_frame("squares", {"numbers": [4]}, squares, "curves")
     assert made == [[1, 2], [3]]
 
 

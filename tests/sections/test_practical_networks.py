@@ -14,7 +14,7 @@ from mli_utils.sections import practical_networks as section
 PLATEAUS = {  # error plateaus by network and treatment
     section.VGG: {"linear": 0.5, "homogeneous": 0.2, "zeroed": 0.1, "permuted": 0.5, section.FREE: 0.1},
     section.USUAL: {"linear": 0.1, "zeroed": 0.1},
-    section.RESNET: {"linear": 0.3, "zeroed": 0.2},
+    section.RESNET: {"linear": 0.3, "zeroed": 0.2, section.FREE: 0.15},
 }
 PLATEAUS[section.VGG] |= {f"{section.FREE}, dose {gap:g}": 0.1 + gap / 10 for gap in section.DOSES}
 
@@ -71,7 +71,10 @@ def test_claims_compare_seed_by_seed_and_take_statistics_recomputed(curves):
         "practical-bias-makes-most": [0.3, 0.28],
         "practical-dose-makes-a-plateau": [0.4, np.nan],
         "practical-usual-scale-has-no-effect": [0, 0],
+        "practical-effect-needs-small-scale": [0.4, 0.4],
+        "practical-loss-plateau-needs-no-bias": [0.4 * (2 - 0.8 * np.log(10))] * 2,  # loss falls from 2 to 1
         "batch-norm-plateau-needs-no-bias": [0.1, 0.1],
+        "batch-norm-plateau-trained-without-bias": [0.15, np.nan],
         "batch-norm-breaks-monotonicity": [1, 0],
         "practical-order-is-bias": [],
     }
@@ -107,3 +110,29 @@ def test_numbers_carry_the_network_in_their_names():
     assert (found["VGG-16 fitted_runs"], found["VGG-16 all_runs"], found["ResNet-18 all_runs"]) == (2, 3, 1)
     assert (found["VGG-16 seeds"], found["VGG-16 test_error"]) == (2, pytest.approx(0.2))
     assert found["ordered"] == 0 and found["order"] == "–"
+
+
+def test_without_an_arm_its_claim_has_no_values(curves):
+    curves = curves[(curves.network != section.RESNET) | (curves.bias != "none")]
+    statistics = pd.DataFrame(curve(0, 0.1, statistics="recomputed"))
+    found = section.measured(curves, statistics, class_order([]), tolerance=0.1)
+    assert found["batch-norm-plateau-trained-without-bias"].isna().all()
+
+
+def test_networks_are_trained_seed_by_seed(monkeypatch):
+    asked = {"a": [({"width": 8}, "output", 2), ({"width": 8}, "none", 1)], "b": [({"width": 4}, "output", 2)]}
+    order = []
+
+    def train(configs):
+        order.extend(configs)
+        return [SimpleNamespace(config=config) for config in configs]
+
+    monkeypatch.setattr(section, "train", train)
+    runs = section.trained(asked, 7)
+    assert [config.seed for config in order] == [7, 7, 7, 8, 8]
+    told = {name: [(run.config.width, run.config.bias, run.config.seed) for run in some] for name, some in runs.items()}
+    assert told == {
+        "a": [(8, "output", 7), (8, "output", 8), (8, "none", 7)],
+        "b": [(4, "output", 7), (4, "output", 8)],
+    }
+    assert [run.config.bias for run in section.with_output_bias(runs["a"])] == ["output", "output"]
