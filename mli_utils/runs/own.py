@@ -94,8 +94,8 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
         for name, value in read_state(given, side).items():
             first = tied.get(name, name)
             if first in found and not torch.equal(found[first], value):
-                said = f"{first} and {name} differ; allowed: equal ones, since the model ties them"
-                raise InputError(f"{side}: {said}")
+                differ = f"{first} and {name} differ; allowed: equal ones, since the model ties them"
+                raise InputError(f"{side}: {differ}")
             found[first] = value
         missing, extra = (
             [name for name in {**own, **buffers} if name not in found and name not in optional],
@@ -113,8 +113,8 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
                 f"is {value.dtype}; allowed: real floating-point numbers": name in own
                 and not value.is_floating_point(),
             }
-            for said in filter(wrong.get, wrong):
-                raise InputError(f"{side}: {name} {said}")
+            for fault in filter(wrong.get, wrong):
+                raise InputError(f"{side}: {name} {fault}")
         return {name: value.detach().to(device) for name, value in as_float32(found, side).items()}
 
     first, second = fitted(start, "start"), fitted(end, "end")
@@ -160,7 +160,7 @@ class Walk:
         self.samples = sum(len(targets) for _, targets in self.batches)
         if exact and statistics != "recomputed":
             with evaluating(self.model):
-                self.ends = tuple(self.recomputed(side)[0] for side in self.ends)
+                self.ends = self.recomputed(self.ends[0])[0], self.recomputed(self.ends[1])[0]
 
     def recomputed(self, tensors: Params) -> tuple[Params, list[torch.Tensor]]:
         """Return parameters and buffers with exact batch-norm statistics, and the outputs if one pass gave them."""
@@ -190,9 +190,10 @@ class Walk:
     def measure(self, path, points: np.ndarray, advance: Callable[[], Any], ends=None, treatments=None) -> dict:
         """Measure a path, as `body` returns it, under each of {name: treatment(logits, α)}; default: as it is."""
         totals: dict[str, list] = {name: [] for name in treatments or ("",)}
+        start, end = ends or self.ends
         with evaluating(self.model):
             for alpha in points.tolist():
-                outputs = self.outputs(interpolate_groups(self.groups, *(ends or self.ends), alpha, path), alpha)
+                outputs = self.outputs(interpolate_groups(self.groups, start, end, alpha, path), alpha)
                 targets = [some for _, some in self.batches]
                 if treatments:
                     outputs, targets = [torch.cat(outputs)], [torch.cat(targets)]
@@ -525,22 +526,22 @@ def _output_bias(walk: Walk) -> str:
     raise InputError(f"{said}; allowed here: one, (classes,), added last")
 
 
-def _dense(walk: Walk) -> tuple[Params, ...]:
-    """Return both ends as parameters of an `FCN`; empty unless linear layers and ReLUs alone give the outputs."""
+def _dense(walk: Walk) -> tuple[Params, Params] | None:
+    """Return both ends as parameters of an `FCN`; None unless linear layers and ReLUs alone give the outputs."""
     names = {
         name: f"layers.{group.layer - 1}.{LAYERED[group.name]}"
         for name, group in walk.groups.items()
         if group.name in LAYERED
     }
-    ends = tuple({of_fcn: side[name] for name, of_fcn in names.items()} for side in walk.ends)
+    start, end = ({of_fcn: side[name] for name, of_fcn in names.items()} for side in walk.ends)
     inputs = walk.batches[0][0]
-    weights = [value for name, value in ends[1].items() if name.endswith("weight")]
-    if len(ends[1]) < len(walk.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
-        return ()
+    weights = [value for name, value in end.items() if name.endswith("weight")]
+    if len(end) < len(walk.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
+        return None
     signal = inputs[0][:2].flatten(1)
-    for i, (weight, bias) in enumerate(weights_and_biases(ends[1])):
+    for i, (weight, bias) in enumerate(weights_and_biases(end)):
         if signal.shape[1] != weight.shape[1]:
-            return ()
+            return None
         signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
     fits = signal.shape == walk.seen.outputs.shape and torch.allclose(signal, walk.seen.outputs, atol=1e-4)
-    return ends if fits else ()
+    return (start, end) if fits else None
