@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import nn
 
 from mli_utils.core import modules
 from mli_utils.core.config import InputError, choose
-from mli_utils.core.curves import STATISTICS
+from mli_utils.core.curves import STATISTICS, evaluate_points
+from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.modules import Loss, as_float32, evaluating, outputs_of, read_samples
-from mli_utils.core.networks import Network, weights_and_biases
+from mli_utils.core.networks import FCN, Network, weights_and_biases
 from mli_utils.core.parameters import EMBEDDINGS, GROUPS, Group, Params, mix, parameter_groups
-from mli_utils.core.paths import alpha_grid, interpolate_groups, schedules
+from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_groups, schedules
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.theory import predicted_logits
 from mli_utils.runs import settings
@@ -32,6 +34,7 @@ PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # that DataParallel and torc
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 INSIDE = ("state_dict", "model_state_dict", "model")  # where training loops keep a state dict in a checkpoint
 LAYERED = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}  # the parameters of a plain network
+PASSING = (nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout)  # modules that leave a sample's numbers as they are
 
 State = nn.Module | Mapping[str, torch.Tensor] | str | Path
 
@@ -187,8 +190,10 @@ class Walk:
             if name not in self.groups
         }
 
-    def measure(self, path, points: np.ndarray, advance: Callable[[], Any], ends=None, treatments=None) -> dict:
+    def measure(self, path, points: np.ndarray, advance: Callable[..., Any], ends=None, treatments=None) -> dict:
         """Measure a path, as `body` returns it, under each of {name: treatment(logits, α)}; default: as it is."""
+        if self.plain and not treatments:
+            return {"": self.measure_together(path, points, advance)}
         totals: dict[str, list] = {name: [] for name in treatments or ("",)}
         start, end = ends or self.ends
         with evaluating(self.model):
@@ -210,9 +215,62 @@ class Walk:
         found["loss"] = found["loss"] / self.samples
         if self.classes is None:
             return {**found, "wrong": np.full((len(found["loss"]), 1), np.nan), "class_counts": np.ones(1)}
-        labels = torch.cat([targets for _, targets in self.batches]).long()
-        counts = labels.bincount(minlength=self.classes).cpu().numpy()
-        return {**found, "mean_logits": found["logits"] / self.samples, "class_counts": counts}
+        return {**found, "mean_logits": found["logits"] / self.samples, "class_counts": self.class_counts()}
+
+    def class_counts(self) -> np.ndarray:
+        labels = torch.cat([targets for _, targets in self.batches])
+        return labels.long().bincount(minlength=self.classes).cpu().numpy()
+
+    def measure_together(self, path, points: np.ndarray, advance: Callable[..., Any]) -> dict[str, np.ndarray]:
+        """Measure a path of a plain network as a run's: many points at once, products of the first layer shared."""
+        groups = {of_fcn: self.groups[name] for name, of_fcn in self.dense.items()}
+        ((inputs, labels),), (start, end) = modules.batched(self.batches, self.samples), self.dense_ends()
+        images = ImageSet("own", "train", inputs[0], labels.long(), (), *inputs[0].new_empty(2, 0))
+        widest = max(len(value) for value in end.values())
+
+        def at(some: np.ndarray) -> tuple[Params, np.ndarray]:
+            advance(len(some))
+            of_weights = SCHEDULES[schedules(path)["weights"]](points[some], 1)
+            return interpolate_groups(groups, start, end, points[some], path), of_weights
+
+        depth = sum(name.endswith("weight") for name in end)
+        fcn = FCN(1, self.classes, depth, widest, "none")  # for its way to evaluate; its own parameters are not used
+        with torch.no_grad():
+            found = evaluate_points(fcn, (start, end), at, len(points), images)
+        return {**found, "class_counts": self.class_counts()}
+
+    @cached_property
+    def dense(self) -> dict[str, str]:
+        """Names of parameters as an `FCN` has them; empty unless linear layers and ReLUs alone give the outputs."""
+        names = {
+            name: f"layers.{group.layer - 1}.{LAYERED[group.name]}"
+            for name, group in self.groups.items()
+            if group.name in LAYERED
+        }
+        inputs, end = self.batches[0][0], {of_fcn: self.ends[1][name] for name, of_fcn in names.items()}
+        weights = [value for name, value in end.items() if name.endswith("weight")]
+        if len(end) < len(self.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
+            return {}
+        signal = inputs[0][:2].flatten(1)
+        for i, (weight, bias) in enumerate(weights_and_biases(end)):
+            if signal.shape[1] != weight.shape[1]:
+                return {}
+            signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
+        fits = signal.shape == self.seen.outputs.shape and torch.allclose(signal, self.seen.outputs, atol=1e-4)
+        return names if fits else {}
+
+    def dense_ends(self) -> tuple[Params, Params]:
+        """Return both ends as parameters of an `FCN`."""
+        start, end = ({of_fcn: side[name] for name, of_fcn in self.dense.items()} for side in self.ends)
+        return start, end
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the module is a classifier that applies linear layers and ReLUs in turn, and does nothing else."""
+        kinds = [type(module) for module in self.model.modules() if type(module) not in PASSING]
+        in_turn = set(kinds[::2]) == {nn.Linear} and set(kinds[1::2]) <= {nn.ReLU} and len(kinds) % 2
+        known = self.batches[0][1].device.type in FCN.memory
+        return bool(self.loss == "cross_entropy" and in_turn and known and self.dense)
 
     def why_not(self, path) -> str:
         """Say which parameter lacks the layer number that a path needs, and why; empty if none does."""
@@ -495,9 +553,10 @@ def diagnose(
         bodies = walk.measure("linear", points, bar.update, ends, treatments)
         if not without:
             bodies["homogeneous"] = walk.measure("homogeneous", points, bar.update)[""]
-    if dense := _dense(walk):
-        images, labels = (torch.cat(some) for some in zip(*((x[0], y) for x, y in walk.batches), strict=True))
-        bodies["law"] = walk.body([sum_metrics(predicted_logits(*dense, images, points), labels.long())])
+    if walk.dense:
+        ((inputs, labels),) = modules.batched(walk.batches, walk.samples)
+        law = predicted_logits(*walk.dense_ends(), inputs[0], points)
+        bodies["law"] = walk.body([sum_metrics(law, labels.long())])
     shares = {path: body["predicted"] / walk.samples for path, body in bodies.items()}
     curves = tidy_frame(
         (
@@ -524,24 +583,3 @@ def _output_bias(walk: Walk) -> str:
             return name
     said = f"the network has {', '.join(names) or 'none'} for an output bias"
     raise InputError(f"{said}; allowed here: one, (classes,), added last")
-
-
-def _dense(walk: Walk) -> tuple[Params, Params] | None:
-    """Return both ends as parameters of an `FCN`; None unless linear layers and ReLUs alone give the outputs."""
-    names = {
-        name: f"layers.{group.layer - 1}.{LAYERED[group.name]}"
-        for name, group in walk.groups.items()
-        if group.name in LAYERED
-    }
-    start, end = ({of_fcn: side[name] for name, of_fcn in names.items()} for side in walk.ends)
-    inputs = walk.batches[0][0]
-    weights = [value for name, value in end.items() if name.endswith("weight")]
-    if len(end) < len(walk.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
-        return None
-    signal = inputs[0][:2].flatten(1)
-    for i, (weight, bias) in enumerate(weights_and_biases(end)):
-        if signal.shape[1] != weight.shape[1]:
-            return None
-        signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
-    fits = signal.shape == walk.seen.outputs.shape and torch.allclose(signal, walk.seen.outputs, atol=1e-4)
-    return (start, end) if fits else None
