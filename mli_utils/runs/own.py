@@ -33,7 +33,6 @@ from mli_utils.runs.trained import progress, tidy_frame
 PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # that DataParallel and torch.compile give to names
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 INSIDE = ("state_dict", "model_state_dict", "model")  # where training loops keep a state dict in a checkpoint
-LAYERED = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}  # the parameters of a plain network
 PASSING = (nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout)  # modules that leave a sample's numbers as they are
 
 State = nn.Module | Mapping[str, torch.Tensor] | str | Path
@@ -223,46 +222,42 @@ class Walk:
 
     def measure_together(self, path, points: np.ndarray, advance: Callable[..., Any]) -> dict[str, np.ndarray]:
         """Measure a path of a plain network as a run's: many points at once, products of the first layer shared."""
-        groups = {of_fcn: self.groups[name] for name, of_fcn in self.dense.items()}
-        ((inputs, labels),), (start, end) = modules.batched(self.batches, self.samples), self.dense_ends()
-        images = ImageSet("own", "train", inputs[0], labels.long(), (), *inputs[0].new_empty(2, 0))
-        widest = max(len(value) for value in end.values())
+        assert self.dense
+        groups, ends, images = self.dense
+        layers = [len(value) for name, value in ends[1].items() if name.endswith("weight")]
+        fcn = FCN(1, 1, len(layers), max(layers), "none")  # for its way to evaluate; its own parameters are not used
 
         def at(some: np.ndarray) -> tuple[Params, np.ndarray]:
             advance(len(some))
             of_weights = SCHEDULES[schedules(path)["weights"]](points[some], 1)
-            return interpolate_groups(groups, start, end, points[some], path), of_weights
+            return interpolate_groups(groups, ends[0], ends[1], points[some], path), of_weights
 
-        depth = sum(name.endswith("weight") for name in end)
-        fcn = FCN(1, self.classes, depth, widest, "none")  # for its way to evaluate; its own parameters are not used
         with torch.no_grad():
-            found = evaluate_points(fcn, (start, end), at, len(points), images)
+            found = evaluate_points(fcn, ends, at, len(points), images)
         return {**found, "class_counts": self.class_counts()}
 
     @cached_property
-    def dense(self) -> dict[str, str]:
-        """Names of parameters as an `FCN` has them; empty unless linear layers and ReLUs alone give the outputs."""
-        names = {
-            name: f"layers.{group.layer - 1}.{LAYERED[group.name]}"
-            for name, group in self.groups.items()
-            if group.name in LAYERED
-        }
-        inputs, end = self.batches[0][0], {of_fcn: self.ends[1][name] for name, of_fcn in names.items()}
-        weights = [value for name, value in end.items() if name.endswith("weight")]
-        if len(end) < len(self.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
-            return {}
-        signal = inputs[0][:2].flatten(1)
+    def dense(self) -> tuple[dict[str, Group], tuple[Params, Params], ImageSet] | None:
+        """Groups, ends and samples as an `FCN` has them; None unless linear layers and ReLUs alone give the outputs."""
+        kinds = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}
+        groups = [(name, group) for name, group in self.groups.items() if group.name in kinds]
+        names = {name: f"layers.{group.layer - 1}.{kinds[group.name]}" for name, group in groups}
+        start, end = ({of_fcn: side[name] for name, of_fcn in names.items()} for side in self.ends)
+        if len(end) < len(self.groups) or list(self.batches[0][0]) != [0]:
+            return None
+        signal = self.batches[0][0][0][:2].float()
+        signal = signal.reshape(len(signal), -1)
         for i, (weight, bias) in enumerate(weights_and_biases(end)):
-            if signal.shape[1] != weight.shape[1]:
-                return {}
+            if weight.ndim != 2 or signal.shape[1:] != weight.shape[1:]:
+                return None
             signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
-        fits = signal.shape == self.seen.outputs.shape and torch.allclose(signal, self.seen.outputs, atol=1e-4)
-        return names if fits else {}
-
-    def dense_ends(self) -> tuple[Params, Params]:
-        """Return both ends as parameters of an `FCN`."""
-        start, end = ({of_fcn: side[name] for name, of_fcn in self.dense.items()} for side in self.ends)
-        return start, end
+        whole = modules.batched(self.batches, self.samples)
+        close = signal.shape == self.seen.outputs.shape and torch.allclose(signal, self.seen.outputs, atol=1e-4)
+        if not close or len(whole) > 1:
+            return None
+        ((inputs, labels),) = whole
+        images = ImageSet("own", "train", inputs[0].float(), labels.long(), (), *inputs[0].new_empty(2, 0))
+        return {names[name]: group for name, group in groups}, (start, end), images
 
     @cached_property
     def plain(self) -> bool:
@@ -554,9 +549,9 @@ def diagnose(
         if not without:
             bodies["homogeneous"] = walk.measure("homogeneous", points, bar.update)[""]
     if walk.dense:
-        ((inputs, labels),) = modules.batched(walk.batches, walk.samples)
-        law = predicted_logits(*walk.dense_ends(), inputs[0], points)
-        bodies["law"] = walk.body([sum_metrics(law, labels.long())])
+        _, sides, images = walk.dense
+        law = predicted_logits(*sides, images.images, points)
+        bodies["law"] = walk.body([sum_metrics(law, images.labels)])
     shares = {path: body["predicted"] / walk.samples for path, body in bodies.items()}
     curves = tidy_frame(
         (
