@@ -245,7 +245,8 @@ def pdf() -> Path:
     made = settings.root() / "_build" / "book.pdf"
     made.parent.mkdir(exist_ok=True)
     with locked(settings.lock_file("site")), build("singlehtml") as folder:
-        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu"]
+        command += ["--no-pdf-header-footer", "--generate-pdf-document-outline"]
         command += ["--allow-file-access-from-files", "--virtual-time-budget=30000", f"--print-to-pdf={made}"]
         try:
             done = subprocess.run(

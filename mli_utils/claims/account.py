@@ -1,6 +1,7 @@
 """The ledger as a frame, a figure and cards (section 12)."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -118,8 +119,9 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
     frame = margins(ledger).reset_index(drop=True)
     sections = {section: rows.index for section, rows in frame.groupby("section", sort=False)}
+    names = [textwrap.fill(sources.title(section), 24) for section in sections]
     with style():
-        figure, axes = plt.subplots(figsize=(7.2, 1 + 0.13 * len(frame)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(5.6, 1 + 0.11 * len(frame)), layout="constrained")
         axes.axvline(0, color="0.4", lw=1)
         for places in list(sections.values())[1::2]:
             axes.axhspan(places[0] - 0.5, places[-1] + 0.5, color="0.94")
@@ -131,7 +133,7 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
             axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2, alpha=0.7, zorder=3)
             middles = axes.scatter(drawn.margin.fillna(0), rows.index, s=26, marker=marker, color=colour, label=verdict)
             middles.set(zorder=3, facecolor="white" if verdict == "not run" else colour)
-        axes.set_yticks([places.to_numpy().mean() for places in sections.values()], map(sources.title, sections))
+        axes.set_yticks([places.to_numpy().mean() for places in sections.values()], names)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         axes.set(xlim=(-EDGE, EDGE), ylim=(len(frame) - 0.5, -0.5), xlabel="on the wrong side ← → on the right side")

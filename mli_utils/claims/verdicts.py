@@ -10,7 +10,6 @@ from mli_utils.claims.statements import CLUSTERS, FEWEST, FILE, OVER, Claim, Pre
 from mli_utils.core.config import InputError
 from mli_utils.core.estimates import ESTIMATE, TAILS, clustered_mean, clustered_share
 from mli_utils.core.words import span
-from mli_utils.figures.show import glue
 from mli_utils.figures.tables import show_table
 from mli_utils.runs import settings
 
@@ -22,7 +21,7 @@ NEAR = 1e-9  # rounding of a quantity at the edge of its range
 def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = ()) -> None:
     """Judge a section's claims by its measurements, display them in a table and pass them to the ledger.
 
-    Prose quotes a verdict by its claim's id: ``{glue:text}`id```.
+    Prose quotes a verdict by its claim's id: ``{verdict}`id```, a badge.
 
     Parameters
     ----------
@@ -64,7 +63,6 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
             }
         )
     show_table(pd.DataFrame(rows), metadata={settings.FIGURE_MARK: {"claims": measurements}}, kind="claims")
-    glue({claim.id: of_claim["verdict"] for claim, of_claim in found.items()})
 
 
 def _judged(given: Mapping) -> dict[Claim, dict]:

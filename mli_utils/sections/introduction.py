@@ -8,6 +8,7 @@ import pandas as pd
 
 from mli_utils.core.estimates import at_most
 from mli_utils.core.plateaus import plateau
+from mli_utils.core.words import NAMES
 from mli_utils.runs.trained import Run, counts
 
 RISE = 0.01  # nats; smaller rises count as monotone
@@ -53,4 +54,5 @@ def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
 def _named(run: Run) -> str:
     """Describe a run's network in words."""
     config = run.config
-    return f"{config.model}, {config.dataset}, depth {config.depth}, scale {config.init_scale:g}"
+    dataset = NAMES.get(config.dataset, config.dataset)
+    return f"{config.depth} layers, initialization scale {config.init_scale:g}, {dataset}"

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import PALETTE, colours, style
+from mli_utils.figures.style import PALETTE, WIDEST, style
 from mli_utils.runs import settings
 
 COLUMNS = (
@@ -17,6 +17,7 @@ COLUMNS = (
     *("rounds", "number", "machine", "code", "date"),
 )
 GROWING = {"grow_runs": "runs trained together", "grow_points": "points of a curve"}
+WORK = {"train_fcn": "training", "curve_fcn": "a curve", "train_conv": "training VGG-16"}  # benchmark: in words
 PLAN = ["workers", "hours", "busy", "most"]
 NOT_MEASURED = "nothing to draw: no benchmark has been run"
 
@@ -38,20 +39,21 @@ def compared(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratio_figure(rows: pd.DataFrame) -> Figure:
-    """Plot each alternative's time relative to mli_utils (the line at 1), as bars with the range over rounds."""
+    """Plot each alternative's time relative to this package (the line at 1) on a log axis, with the range of rounds."""
     if nothing_to_draw(rows, "name", "alternative", "ratio"):
         return empty_figure(NOT_MEASURED)
-    names = list(dict.fromkeys(rows.name))
-    hues = dict(zip(names, colours(len(names)), strict=True))
-    places, ends = range(len(rows)), [rows.ratio - rows.low, rows.high - rows.ratio]
+    places, ends = np.arange(len(rows)), [rows.ratio - rows.low, rows.high - rows.ratio]
     with style():
-        figure, axes = plt.subplots(figsize=(7.6, 0.8 + 0.42 * len(rows)), layout="constrained")
-        axes.barh(places, rows.ratio, xerr=ends, color=rows.name.map(hues), alpha=0.85, capsize=3)
-        for place, row in zip(places, rows.itertuples(), strict=True):
-            axes.annotate(f"{row.ratio:.1f}", (row.high, place), (5, 0), textcoords="offset points", va="center")
+        figure, axes = plt.subplots(figsize=(WIDEST, 1 + 0.42 * len(rows)), layout="constrained")
         axes.axvline(1, color="0.3", lw=1, ls=":")
-        axes.set(xlabel="times as long as mli_utils (dotted: as long)", xlim=(0, 1.15 * rows.high.max()))
-        axes.set_yticks(places, rows.name + ": " + rows.alternative)
+        axes.errorbar(rows.ratio, places, xerr=ends, fmt="o", color=PALETTE[0], ms=7, lw=2, capsize=3)
+        for place, row in zip(places, rows.itertuples(), strict=True):
+            axes.annotate(f"{row.ratio:.1f}", (row.high, place), (6, 0), textcoords="offset points", va="center")
+        axes.set(xscale="log", xlabel="times as long as this package takes", xlim=(0.7, 1.4 * rows.high.max()))
+        ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= 1.4 * rows.high.max()]
+        axes.set_xticks(ticks, map(str, ticks), minor=False)
+        axes.set_xticks([], minor=True)
+        axes.set_yticks(places, rows.name.map(lambda name: WORK.get(name, name)) + ": " + rows.alternative)
         axes.invert_yaxis()
     return figure
 
@@ -63,7 +65,7 @@ def growth_figure(rows: pd.DataFrame) -> Figure:
         return empty_figure(NOT_MEASURED)
     fitted = exponents(rows)
     with style():
-        figure, panels = plt.subplots(1, len(GROWING), figsize=(8.4, 3.2), layout="constrained")
+        figure, panels = plt.subplots(1, len(GROWING), figsize=(WIDEST, 3.2), layout="constrained")
         for axes, (name, work) in zip(panels, GROWING.items(), strict=True):
             points = growing[growing.name == name]
             axes.plot(points.number, points.seconds, "o", color=PALETTE[0])

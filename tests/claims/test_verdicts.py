@@ -56,8 +56,6 @@ def test_values_are_judged_by_what_the_claim_is_over(book, shown):
         and "5\u00a0seeds" in table
         and "above 0" in table
     )
-    glued = {said["scrapbook"]["name"]: list(data.values()) for data, said in shown if "scrapbook" in said}
-    assert glued == {"longer": ["'holds'"], "mostly": ["'undecided'"], "ordered": ["'fails'"], "solved": ["'holds'"]}
 
 
 def test_too_few_values_decide_nothing(book, shown):

@@ -54,6 +54,6 @@ def test_the_text_names_networks_and_counts_runs():
     configs = mli.grid(depth=2, init_scale=1.0, seed=[0, 1])
     runs = [SimpleNamespace(config=config, summary={"status": "fitted"}) for config in configs]
     numbers = introduction.numbers({"shallow": runs}, curves(shallow=LINES["shallow"]))
-    assert numbers["shallow"] == "fcn, digits, depth 2, scale 1"
+    assert numbers["shallow"] == "2 layers, initialization scale 1, digits"
     assert numbers["shallow_half"] == pytest.approx(25)
     assert (numbers["monotone"], numbers["fitted_runs"], numbers["all_runs"]) == (1, 2, 2)
