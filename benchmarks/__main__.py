@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
+from functools import partial
 
-from benchmarks import cluster, convolutions, curves, training
+from benchmarks import cluster, convolutions, curves, own, training
 from mli_utils.core.config import MLIError, choose
 from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import write_atomically
@@ -12,6 +13,9 @@ from mli_utils.runs.files import write_atomically
 BENCHES = {
     "train_fcn": training.bench,
     "curve_fcn": curves.bench,
+    "law": curves.law,
+    "own_fcn": partial(own.bench, name="own_fcn"),
+    "own_cnn": partial(own.bench, name="own_cnn"),
     "train_conv": convolutions.bench,
     "grow_runs": training.growth,
     "grow_points": curves.growth,

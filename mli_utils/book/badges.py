@@ -15,13 +15,12 @@ class Verdict(SphinxRole):
     """``{verdict}`claim-id```: the verdict that the claim's page has found; `not run` if there is no such page."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        claim = self.config.mli_claims.get(self.text)
-        if claim is None:
+        self.config.mli_claims = self.config.mli_claims or _found()
+        if self.text not in self.config.mli_claims:
             where = self.get_location()
             logging.getLogger(__name__).warning(f"no claim {self.text!r} in {statements.FILE}", location=where)
             return [nodes.literal(text=self.text)], []
-        entries = sources.about(claim.section).get("claims", [])
-        found = next((entry for entry in entries if entry["id"] == claim.id), {"verdict": "not run"})
+        claim, found = self.config.mli_claims[self.text]
         words, looks = statements.BADGES[found["verdict"]], ["verdict", found["verdict"].replace(" ", "-")]
         if LEDGER not in self.env.found_docs:
             return [nodes.inline(text=words, classes=looks)], []
@@ -33,13 +32,16 @@ class Verdict(SphinxRole):
         return [nodes.reference("", words, refuri=link, reftitle=said, internal=True, classes=looks)], []
 
 
-def _load(app: Sphinx) -> None:
-    app.config.mli_claims = {claim.id: claim for claim in statements.load()}
+def _found() -> dict[str, tuple[statements.Claim, dict]]:
+    """Return each claim with what its page has measured, by id."""
+    claims = {claim.id: claim for claim in statements.load()}
+    pages = [sources.about(section) for section in dict.fromkeys(claim.section for claim in claims.values())]
+    measured = {entry["id"]: entry for page in pages for entry in page.get("claims", [])}
+    return {name: (claim, measured.get(name, {"verdict": "not run"})) for name, claim in claims.items()}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role with Sphinx."""
     app.add_config_value("mli_claims", {}, "")
-    app.connect("builder-inited", _load)
     app.add_role("verdict", Verdict())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

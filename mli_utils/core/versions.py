@@ -17,5 +17,6 @@ VERSIONS: dict = {
     "bias_ablation": 1,  # predictions for images, given the endpoints
     "interventions": 1,  # curves, given the endpoints and biases
     "budgets": 1,  # pull, intrusions and clocks, given the config and the design of the images
+    "own": 1,  # diagnoses of networks of one's own, given how they are trained
     "neighbours": 1,  # lengths and single-layer curves, given the endpoints
 }

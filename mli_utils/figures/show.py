@@ -36,7 +36,7 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
     name : str
         Name of the files and of the directive: letters, digits and hyphens.
     data : pandas.DataFrame
-        The plotted data.
+        The plotted data. Columns with one value stand in the provenance.
     runs : iterable of Run
         Runs that the figure is made from.
 
@@ -55,20 +55,22 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # SVG and PNG share one layout
         box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
-        figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None})
+        figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None}, transparent=True)
         figure.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
     plt.close(figure)
-    made = origin(runs)
+    fixed = [name for name in data if len(data) > 1 and data[name].nunique(dropna=False) == 1]
+    made = {**origin(runs), "same in every row": data[fixed].head(1).to_dict("records")}
+    rows = data.drop(columns=fixed).to_csv(index=False, float_format="%.6g")
     for suffix, content in (
         ("svg", svg.getvalue()),
         ("png", png.getvalue()),
-        ("csv", data.to_csv(index=False).encode()),
-        ("json", json.dumps({"figure": name, **made}, indent=1).encode()),
+        ("csv", rows.encode()),
+        ("json", json.dumps({"figure": name, **made}, indent=1, default=str).encode()),
     ):
         write_atomically(folder / f"{name}.{suffix}", content)
     links = ", ".join(
         f"[{said}]({folder.name}/{name}.{suffix})"
-        for said, suffix in (("data", "csv"), ("SVG", "svg"), ("PNG", "png"), ("provenance", "json"))
+        for said, suffix in (("data", "csv"), ("PNG", "png"), ("provenance", "json"))
     )
     below = f"{links}. {made['line']}"
     display(

@@ -1,7 +1,7 @@
 """The house style of figures: colours, matplotlib settings and axis labels.
 
 Colours differ by at least 10 in L*, so they stay distinct in greyscale, and contrast with white by at least 3:1. Lines
-differ in dashes as well. Figures keep their white background in dark mode.
+differ in dashes as well. Figures are transparent; a dark page inverts their lightness.
 """
 
 import numpy as np
@@ -11,10 +11,12 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 PALETTE = ("#1b5fae", "#ee7a1c", "#5b1a4a", "#2f8a5f", "#0d0d0d")  # blue, orange, plum, green, black
+DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))  # beside the colours
+WIDEST = 7.4  # inches; wider figures are shrunk on the page, and their words with them
 STYLE = {
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so every machine draws the same
     "figure.dpi": 100,
-    "savefig.dpi": 160,
+    "savefig.dpi": 120,
     "svg.fonttype": "path",
     "svg.hashsalt": "mli",  # same figure, same bytes
     "font.size": 11,
@@ -41,6 +43,11 @@ LABELS = {
     "init_scale": "initialization scale",
     "share": "share of predictions",
     "statistics": "statistics",
+    "none": "no biases",
+    "output": "output bias",
+    "all": "all biases",
+    "linear": "linear path",
+    "homogeneous": "homogeneous path",
 }
 
 

@@ -124,7 +124,7 @@ def cached_frame(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mec
     store, whole = Store.default(), {**key, "versions": {mechanism: VERSIONS[mechanism]}}
     if (body := store.get(kind, whole)) is None:
         refuse_in_book(f"{kind} of {key}")
-        columns = compute(**key).to_dict("list")
+        columns = without_nan(compute(**key).to_dict("list"))
         body = {"columns": columns, "provenance": provenance.stamp(provenance.processor())}
         store.put(kind, whole, body)
     return pd.DataFrame(body["columns"])

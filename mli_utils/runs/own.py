@@ -3,7 +3,8 @@
 import fnmatch
 import math
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,24 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mli_utils.core import theory
+from mli_utils.core import modules
 from mli_utils.core.config import InputError, choose
 from mli_utils.core.curves import STATISTICS
 from mli_utils.core.evaluation import sum_metrics
-from mli_utils.core.modules import (
-    BATCH_BYTES,
-    Loss,
-    Pass,
-    Samples,
-    as_float32,
-    batch_norms,
-    check_targets,
-    evaluating,
-    normalise,
-    outputs_of,
-    read_samples,
-    sums,
-    trace,
-)
+from mli_utils.core.modules import Loss, as_float32, evaluating, outputs_of, read_samples
 from mli_utils.core.networks import Network, weights_and_biases
 from mli_utils.core.parameters import EMBEDDINGS, GROUPS, Group, Params, mix, parameter_groups
 from mli_utils.core.paths import alpha_grid, interpolate_groups, schedules
 from mli_utils.core.plateaus import plateau
+from mli_utils.core.theory import predicted_logits
 from mli_utils.runs import settings
 from mli_utils.runs.measured import ALONG_CURVES, BY_CLASS, curve_columns
 from mli_utils.runs.trained import progress, tidy_frame
 
-WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile give to names
+PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # that DataParallel and torch.compile give to names
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 INSIDE = ("state_dict", "model_state_dict", "model")  # where training loops keep a state dict in a checkpoint
-MOVING = ("hidden_biases", "output_bias")  # groups whose schedule on the homogeneous path depends on the layer
+LAYERED = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}  # the parameters of a plain network
 
 State = nn.Module | Mapping[str, torch.Tensor] | str | Path
 
@@ -51,7 +39,7 @@ State = nn.Module | Mapping[str, torch.Tensor] | str | Path
 # ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_state(given: State, side: str) -> dict[str, torch.Tensor]:
+def read_state(given: State, side: str) -> Params:
     """Return a state dict from a module, a mapping or a file; files are read without running code from them.
 
     Raises
@@ -65,13 +53,7 @@ def read_state(given: State, side: str) -> dict[str, torch.Tensor]:
         state = next((state[name] for name in INSIDE if isinstance(state.get(name), Mapping)), state)
     if not isinstance(state, Mapping) or not state or not all(isinstance(it, torch.Tensor) for it in state.values()):
         raise InputError(f"{side} is a {type(given).__name__}; allowed: a state dict of tensors, its file, or a module")
-    return {_own_name(name): value.detach() for name, value in state.items()}
-
-
-def _own_name(name: str) -> str:
-    while prefix := next((prefix for prefix in WRAPPERS if name.startswith(prefix)), None):
-        name = name.removeprefix(prefix)
-    return name
+    return {PREFIXES.sub("", name): value.detach() for name, value in state.items()}
 
 
 def _read_file(path: Path, side: str) -> Any:
@@ -86,9 +68,8 @@ def _read_file(path: Path, side: str) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{side}={path} holds pickled code, or is damaged; allowed: tensors, as torch.save(model.state_dict(), …)"
-        ) from error
+        tensors = "tensors, as torch.save(model.state_dict(), …)"
+        raise InputError(f"{side}={path} holds pickled code, or is damaged; allowed: {tensors}") from error
     except Exception as error:  # safetensors and zip archives have errors of their own
         raise InputError(f"{side}={path} cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -101,122 +82,99 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
     InputError
         Missing, unexpected or misshapen names; tied weights or whole-number buffers that differ; equal ends.
     """
-    own, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    statistics = {f"{name}.running_{kind}" for name in batch_norms(model) for kind in ("mean", "var")}
-    needed = {name for name, value in model.state_dict().items() if value.is_floating_point()} - own.keys()
-    needed -= {*dict(model.named_parameters(remove_duplicate=False)), *(statistics if recomputed else ())}
-    names: dict[int, list[str]] = {}  # those of tied parameters, together
-    for name, value in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(value), []).append(name)
-    first, second = (
-        _fitted(read_state(given, side), {**own, **buffers}, list(names.values()), needed, side)
-        for side, given in (("start", start), ("end", end))
-    )
+    own, buffers, kept = dict(model.named_parameters()), dict(model.named_buffers()), model.state_dict()
+    first_name = {id(value): name for name, value in own.items()}
+    tied = {name: first_name[id(value)] for name, value in model.named_parameters(remove_duplicate=False)}
+    statistics = {f"{name}.running_{kind}" for name in modules.batch_norms(model) for kind in ("mean", "var")}
+    optional = {name for name, value in buffers.items() if not value.is_floating_point() or name not in kept}
+    optional |= statistics if recomputed else set()
+
+    def fitted(given: State, side: str) -> Params:
+        found: Params = {}
+        for name, value in read_state(given, side).items():
+            first = tied.get(name, name)
+            if first in found and not torch.equal(found[first], value):
+                said = f"{first} and {name} differ; allowed: equal ones, since the model ties them"
+                raise InputError(f"{side}: {said}")
+            found[first] = value
+        missing, extra = (
+            [name for name in {**own, **buffers} if name not in found and name not in optional],
+            [name for name in found if name not in own and name not in buffers],
+        )
+        if missing or extra:
+            said = [f"{word} {', '.join(some)}" for word, some in (("lacks", missing), ("has", extra)) if some]
+            raise InputError(f"{side} {' and '.join(said)}; needed: the names of the model's state_dict()")
+        for name, like in {**own, **buffers}.items():
+            value = found.setdefault(name, like)
+            wrong = {
+                f"has the shape {tuple(value.shape)}; allowed: {tuple(like.shape)}, the model's own": value.shape
+                != like.shape,
+                "is on the meta device; allowed: tensors with numbers": value.is_meta,
+                f"is {value.dtype}; allowed: real floating-point numbers": name in own
+                and not value.is_floating_point(),
+            }
+            for said in filter(wrong.get, wrong):
+                raise InputError(f"{side}: {name} {said}")
+        return {name: value.detach().to(device) for name, value in as_float32(found, side).items()}
+
+    first, second = fitted(start, "start"), fitted(end, "end")
     for name in buffers:
         whole = not first[name].is_floating_point() and not name.endswith("num_batches_tracked")
         if whole and not torch.equal(first[name], second[name]):
             raise InputError(f"the buffer {name} differs between start and end; allowed: equal whole numbers")
     if all(torch.equal(first[name], second[name]) for name in own):
-        raise InputError(
-            "start and end are equal; allowed: different ones, such as copy.deepcopy(model.state_dict()) from before "
-            "training, since a state dict shares its tensors with the model"
-        )
-    return _to(first, device), _to(second, device)
-
-
-def _to(state: Params, device: str) -> Params:
-    return {name: value.to(device) for name, value in state.items()}
-
-
-def _fitted(state: Params, own: Params, tied: list[list[str]], needed: set[str], side: str) -> Params:
-    """Return the state under the module's names, its own buffers where it may lack them; InputError if it differs."""
-    known = {name for names in tied for name in names}
-    missing = [names[0] for names in tied if not any(name in state for name in names)] + sorted(needed - state.keys())
-    extra = [name for name in state if name not in known and name not in own]
-    if missing or extra:
-        said = [f"{word} {', '.join(some)}" for word, some in (("lacks", missing), ("has", extra)) if some]
-        raise InputError(f"{side} {' and '.join(said)}; needed: the names of the model's state_dict()")
-    found = {}
-    for names in tied:
-        there = [state[name] for name in names if name in state]
-        if any(not torch.equal(there[0], other) for other in there[1:]):
-            raise InputError(f"{side}: {' and '.join(names)} differ; allowed: equal ones, since the model ties them")
-        found[names[0]] = there[0]
-        if not there[0].is_floating_point():
-            raise InputError(f"{side}: {names[0]} is {there[0].dtype}; allowed: real floating-point numbers")
-    found |= {name: state.get(name, value) for name, value in own.items() if name not in known}
-    for name, value in found.items():
-        if value.shape != own[name].shape:
-            shapes = f"{tuple(value.shape)}; allowed: {tuple(own[name].shape)}, the model's own"
-            raise InputError(f"{side}: {name} has the shape {shapes}")
-        if value.is_meta:
-            raise InputError(f"{side}: {name} is on the meta device, without numbers; allowed: tensors with numbers")
-    return as_float32(found, side)
+        copies = "copy.deepcopy(model.state_dict()) from before training, since a state dict shares the model's tensors"
+        raise InputError(f"start and end are equal; allowed: different ones, such as {copies}")
+    return first, second
 
 
 # ── The walk ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
 class Walk:
-    """A module, its ends and samples, checked and traced."""
+    """A module, its ends and samples, checked and traced; every argument of `interpolate_model` but paths and points.
 
-    model: nn.Module
-    ends: tuple[Params, Params]  # buffers included
-    samples: Samples
-    train: Samples
-    loss: Loss
-    statistics: str
-    groups: dict[str, Group]
-    seen: Pass
-    classes: int | None
+    Raises
+    ------
+    InputError
+        As `interpolate_model`.
+    """
 
-    @classmethod
-    def begin(cls, model, start, end, data, groups, statistics, loss, batch_size, device, train_data) -> "Walk":
-        """Check every argument of `interpolate_model` that is not a path or a point.
-
-        Raises
-        ------
-        InputError
-            As `interpolate_model`.
-        """
-        model, device = _unwrapped(model), _device(device)
-        choose("statistics", statistics, STATISTICS)
+    def __init__(self, model, start, end, data, groups, statistics, loss, batch_size, device, train_data):
+        self.model, device = _unwrapped(model), _device(device)
+        self.loss, self.statistics = loss, choose("statistics", statistics, STATISTICS)
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise InputError(f"batch_size={batch_size!r} is not allowed; allowed: whole numbers from 1 up")
-        exact = bool(batch_norms(model)) and (statistics == "recomputed" or train_data is not None)
-        ends = read_ends(model, start, end, exact, device)
-        samples = read_samples(data, batch_size).to(device)
-        train = samples if train_data is None else read_samples(train_data, batch_size, "train_data").to(device)
-        with evaluating(model):
-            seen = trace(model, ends[1], samples.first(2)[0])
-        classes = check_targets(samples, seen.outputs, loss)
+        exact = bool(modules.batch_norms(self.model)) and (statistics == "recomputed" or train_data is not None)
+        self.ends = read_ends(self.model, start, end, exact, device)
+        self.batches = read_samples(data, batch_size, device)
+        self.train = self.batches if train_data is None else read_samples(train_data, batch_size, device, "train_data")
+        with evaluating(self.model):
+            self.seen = modules.trace(self.model, self.ends[1], self.batches[0])
+        self.classes = modules.check_targets(self.batches, self.seen.outputs, loss)
         if exact:
-            _check_norms(model, seen.norms)
-            train = train.batched(max(batch_size, BATCH_BYTES // (4 * seen.bytes)))
-            samples = train if train_data is None else samples
-        found = _overridden(parameter_groups(model, seen.use), groups)
-        walk = cls(model, ends, samples, train, loss, statistics, found, seen, classes)
+            _check_norms(self.model, self.seen.norms)
+            self.train = modules.batched(self.train, max(batch_size, modules.BATCH_BYTES // (4 * self.seen.bytes)))
+            self.batches = self.train if train_data is None else self.batches
+        self.groups = _overridden(parameter_groups(self.model, self.seen.use), groups)
+        self.samples = sum(len(targets) for _, targets in self.batches)
         if exact and statistics != "recomputed":
-            with evaluating(model):
-                walk.ends = (walk.recomputed(ends[0])[0], walk.recomputed(ends[1])[0])
-        return walk
+            with evaluating(self.model):
+                self.ends = tuple(self.recomputed(side)[0] for side in self.ends)
 
     def recomputed(self, tensors: Params) -> tuple[Params, list[torch.Tensor]]:
         """Return parameters and buffers with exact batch-norm statistics, and the outputs if one pass gave them."""
         tensors = dict(tensors)
-        return tensors, normalise(self.model, tensors, self.seen.norms, self.train.batches)
+        return tensors, modules.normalise(self.model, tensors, self.seen.norms, self.train)
 
-    def outputs(self, params: Params, alpha: float) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield outputs and targets of all samples, batch by batch, at parameters of a point α."""
+    def outputs(self, params: Params, alpha: float) -> list[torch.Tensor]:
+        """Return the outputs of all samples, batch by batch, at parameters of a point α."""
         tensors, known = {**self.buffers(alpha), **params}, list[torch.Tensor]()
         if self.seen.norms and self.statistics == "recomputed":
             tensors, known = self.recomputed(tensors)
-        if known and self.train is self.samples:
-            yield known[0], self.samples.batches[0][1]
-            return
-        for inputs, targets in self.samples.batches:
-            yield outputs_of(self.model, tensors, inputs), targets
+        if known and self.train is self.batches:
+            return known
+        return [outputs_of(self.model, tensors, inputs) for inputs, _ in self.batches]
 
     def buffers(self, alpha: float) -> Params:
         """Return the buffers at α: the end's if they are whole numbers or frozen statistics, others interpolated."""
@@ -224,81 +182,76 @@ class Walk:
         frozen = [f"{name}.running_{kind}" for name in self.seen.norms for kind in ("mean", "var")]
         kept = frozen if self.statistics == "frozen" else ()
         return {
-            name: mix(start[name], end[name], alpha) if value.is_floating_point() and name not in kept else value
+            name: mix(start[name], value, alpha) if value.is_floating_point() and name not in kept else value
             for name, value in end.items()
             if name not in self.groups
         }
 
-    def measure(self, path, points: np.ndarray, advance: Callable[[], Any]) -> dict[str, np.ndarray]:
-        """Measure a path, as `body` returns it."""
-        totals = []
+    def measure(self, path, points: np.ndarray, advance: Callable[[], Any], ends=None, treatments=None) -> dict:
+        """Measure a path, as `body` returns it, under each of {name: treatment(logits, α)}; default: as it is."""
+        totals: dict[str, list] = {name: [] for name in treatments or ("",)}
         with evaluating(self.model):
             for alpha in points.tolist():
-                total: dict[str, torch.Tensor] = {}
-                there = interpolate_groups(self.groups, *self.ends, alpha, path)
-                for outputs, targets in self.outputs(there, alpha):
-                    of_batch = sums(outputs, targets, self.loss)
-                    total = {name: total[name] + of_batch[name] for name in of_batch} if total else of_batch
-                totals.append(total)
+                outputs = self.outputs(interpolate_groups(self.groups, *(ends or self.ends), alpha, path), alpha)
+                targets = [some for _, some in self.batches]
+                if treatments:
+                    outputs, targets = [torch.cat(outputs)], [torch.cat(targets)]
+                for name, of_path in totals.items():
+                    treated = [treatments[name](some, alpha) for some in outputs] if treatments else outputs
+                    parts = [modules.sums(*some, self.loss) for some in zip(treated, targets, strict=True)]
+                    of_path.append({kind: sum(part[kind] for part in parts) for kind in parts[0]})
                 advance()
-        return self.body(totals)
+        return {name: self.body(of_path) for name, of_path in totals.items()}
 
     def body(self, totals: Sequence[dict[str, torch.Tensor]]) -> dict[str, np.ndarray]:
         """Return sums over samples as means and counts for `curve_columns`; without classes, errors are NaN."""
         found = {name: torch.cat([total[name] for total in totals]).cpu().numpy() for name in totals[0]}
-        found["loss"] = found["loss"] / len(self.samples)
+        found["loss"] = found["loss"] / self.samples
         if self.classes is None:
             return {**found, "wrong": np.full((len(found["loss"]), 1), np.nan), "class_counts": np.ones(1)}
-        labels = torch.cat([targets for _, targets in self.samples.batches]).long()
+        labels = torch.cat([targets for _, targets in self.batches]).long()
         counts = labels.bincount(minlength=self.classes).cpu().numpy()
-        return {**found, "mean_logits": found["logits"] / len(self.samples), "class_counts": counts}
+        return {**found, "mean_logits": found["logits"] / self.samples, "class_counts": counts}
 
-    def check_path(self, path) -> None:
-        """Raise InputError where a path needs layer numbers that are not well defined."""
+    def why_not(self, path) -> str:
+        """Say which parameter lacks the layer number that a path needs, and why; empty if none does."""
         moved = [group for group, schedule in schedules(path).items() if schedule == "homogeneous"]
-        for name, group in self.groups.items():
-            if group.name in moved and (said := self.why_no_layer(name)):
-                raise InputError(f"no homogeneous path: {said}; allowed: other paths, such as 'linear'")
-
-    def why_no_layer(self, name: str) -> str:
-        """Say why a parameter has no layer number; empty if it has one."""
-        use = self.seen.use
-        if isinstance(self.model, Network):
+        names = [name for name, group in self.groups.items() if group.name in moved]
+        if not names or isinstance(self.model, Network):
             return ""  # a network of the book counts along its main branch
         if recurrent := [name for name, module in self.model.named_modules() if isinstance(module, nn.RNNBase)]:
             return f"{recurrent[0]} passes its weights once a step"
-        if name not in use.most:
-            return f"the outputs do not depend on {name}"
-        low, high = use.fewest[name], use.most[name]
-        return "" if low == high else f"{low} or {high} weight layers lie on the ways to {name}"
+        for name in names:
+            low, high = (number.get(name) for number in (self.seen.use.fewest, self.seen.use.most))
+            if low is None:
+                return f"the outputs do not depend on {name}"
+            if low != high:
+                return f"{low} or {high} weight layers lie on the ways to {name}"
+        return ""
 
 
 def _unwrapped(model) -> nn.Module:
     """Return the module inside a compiled or parallel one."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; allowed: a torch.nn.Module")
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    inside = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
+    parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    inside = model.module if parallel else getattr(model, "_orig_mod", None)
     return model if inside is None else _unwrapped(inside)
 
 
 def _device(asked: str) -> str:
     """Return a device's name: `auto` is the package's own."""
-    if asked == "auto":
-        return settings.device()
     try:
-        return str(torch.empty(0, device=asked).device)
-    except (RuntimeError, TypeError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"device={asked!r} is not allowed here; allowed: auto, cpu, or a device that torch sees"
-        ) from error
+        return settings.device() if asked == "auto" else str(torch.empty(0, device=asked).device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        kinds = "auto, cpu, or a device that torch sees"
+        raise InputError(f"device={asked!r} is not allowed here; allowed: {kinds}") from error
 
 
 def _check_norms(model: nn.Module, called: Sequence[str]) -> None:
     """Raise InputError for a batch norm whose statistics cannot be those of the whole set."""
-    for name in batch_norms(model):
-        module = model.get_submodule(name)
-        if module.running_mean is None:
+    for name in modules.batch_norms(model):
+        if model.get_submodule(name).running_mean is None:
             raise InputError(f"batch norm {name} keeps no statistics; allowed: track_running_stats=True")
         if called.count(name) > 1:
             raise InputError(f"batch norm {name} is used {called.count(name)} times; allowed: statistics='frozen'")
@@ -308,9 +261,7 @@ def _overridden(found: dict[str, Group], groups: Mapping[str, str] | None) -> di
     """Return the groups with those given by name or pattern."""
     for pattern, group in (groups or {}).items():
         choose("parameter group", group, (*GROUPS, EMBEDDINGS))
-        matching = fnmatch.filter(found, pattern)
-        if not matching:
-            choose("parameter in groups", pattern, found)
+        matching = fnmatch.filter(found, pattern) or [choose("parameter in groups", pattern, found)]
         found = found | {name: Group(group, found[name].layer) for name in matching}
     return found
 
@@ -379,29 +330,23 @@ def interpolate_model(
         A checkpoint that does not fit the model, data that would count samples twice or not at all, or other arguments
         that are not allowed; the message says which are.
     """
-    named, points = _paths(paths), alpha_grid(alphas)
-    walk = Walk.begin(model, start, end, data, groups, statistics, loss, batch_size, device, train_data)
+    named = paths if isinstance(paths, dict) else {name: name for name in np.atleast_1d(paths).tolist()}
+    points = alpha_grid(alphas)
+    if not named:
+        raise InputError("paths are empty; allowed: at least one path")
+    for path in named.values():
+        schedules(path)
+    walk = Walk(model, start, end, data, groups, statistics, loss, batch_size, device, train_data)
     if by_class and walk.classes is None:
         raise InputError("by_class=True is not allowed for this loss; allowed: loss='cross_entropy'")
-    for path in named.values():
-        walk.check_path(path)
+    for said in filter(None, map(walk.why_not, named.values())):
+        raise InputError(f"no homogeneous path: {said}; allowed: other paths, such as 'linear'")
     parts = []
     with progress(len(named) * len(points), "walking", "point") as bar:
         for name, path in named.items():
-            body = walk.measure(path, points, bar.update)
+            (body,) = walk.measure(path, points, bar.update).values()
             parts.append(({"path": name, "classes": walk.classes or math.nan}, curve_columns(body, points, by_class)))
     return tidy_frame(parts, "path", "classes", *ALONG_CURVES, *(BY_CLASS if by_class else ()))
-
-
-def _paths(paths) -> dict:
-    """Return paths by name, checked."""
-    if not isinstance(paths, dict):
-        paths = {name: name for name in ([paths] if isinstance(paths, str) else list(paths))}
-    if not paths:
-        raise InputError("paths are empty; allowed: at least one path")
-    for path in paths.values():
-        schedules(path)
-    return paths
 
 
 def parameter_table(
@@ -436,15 +381,11 @@ def parameter_table(
     if data is not None:
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         with evaluating(model):
-            use = trace(model, tensors, read_samples(data, batch_size).first(2)[0]).use
-    found, shapes = _overridden(parameter_groups(model, use), groups), dict(model.named_parameters())
-    return pd.DataFrame(
-        [
-            {"name": name, "shape": " × ".join(map(str, shapes[name].shape)), "group": group.name, "layer": group.layer}
-            for name, group in found.items()
-        ],
-        columns=["name", "shape", "group", "layer"],
-    )
+            use = modules.trace(model, tensors, read_samples(data, batch_size)[0]).use
+    shapes = {name: " × ".join(map(str, value.shape)) for name, value in model.named_parameters()}
+    found = _overridden(parameter_groups(model, use), groups)
+    rows = [(name, shapes[name], group.name, group.layer) for name, group in found.items()]
+    return pd.DataFrame(rows, columns=["name", "shape", "group", "layer"])
 
 
 # ── The diagnosis ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -452,25 +393,16 @@ def parameter_table(
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What two checkpoints say about their plateau, as `diagnose` returns it.
+    """What two checkpoints say about their plateau, as `diagnose` returns it; `print` says it in two sentences.
 
-    Parameters
-    ----------
-    curves : pandas.DataFrame
-        `path`, `classes`, `alpha`, `loss`, `error`, `as_largest`, the share of predictions of the class with the
-        largest output bias at the end; for `curve_figure`.
-    table : pandas.DataFrame
-        One row per path: `error_plateau` and `loss_plateau` (α), `bump` (nats), `as_largest`, the largest share.
-    bias_gap : float
-        Largest minus smallest output bias at the end (logits).
-    largest : int
-        The class with the largest one.
-    first_guess : int
-        The class that the start predicts most.
-    first_share : float
-        Share of samples that it predicts as that class.
-    without : str
-        Why there is no homogeneous path; empty if there is.
+    curves : `path`, `classes`, `alpha`, `loss`, `error`, `as_largest` (share predicted as `largest`), for
+        `curve_figure`
+    table : one row per path: `error_plateau` and `loss_plateau` (α), `bump` (nats), `as_largest`, its largest share
+    bias_gap : largest minus smallest output bias at the end (logits)
+    largest : the class with the largest one
+    first_guess : the class that the start predicts most
+    first_share : share of samples that it predicts as that class
+    without : why there is no homogeneous path; empty if there is
     """
 
     curves: pd.DataFrame
@@ -508,27 +440,38 @@ def diagnose(
 ) -> Diagnosis:
     """Say whether the output bias makes the plateau between two checkpoints of a classifier.
 
-    The curves are those of the linear path as it is (`linear`); with the output bias zeroed at the end (`zeroed`); with
-    its mean over classes taken away, which changes no prediction (`centred`); with the logits' mean over samples taken
-    away as well as the bias (`common logits away`), which leaves no class favoured on average; of the homogeneous path,
-    where layers have well defined numbers; and of the law of section 03, where the network is plainly fully-connected.
+    Paths: the linear one as it is (`linear`); with the output bias zeroed at the end (`zeroed`); with its mean over
+    classes taken away, which changes no prediction (`centred`); with the logits' mean over samples taken away as well
+    as the bias (`common logits away`), which leaves no class favoured on average; the homogeneous one, where layers
+    have well defined numbers; and the prediction of section 03 (`law`), where the network is plainly fully-connected.
 
     Parameters
     ----------
-    model, start, end, data
+    model : torch.nn.Module
+        Classifier whose output bias is added last, as for `interpolate_model`.
+    start, end : torch.nn.Module, dict of torch.Tensor, str or pathlib.Path
+        As for `interpolate_model`.
+    data : DataLoader, Dataset or tuple
         As for `interpolate_model`.
     alphas : int or sequence of float
         Number of equally spaced points from 0 to 1, or the points.
-    groups, statistics, batch_size, device, train_data
-        As for `interpolate_model`.
+    groups : dict, optional
+        {name or pattern: group}, to correct groups.
+    statistics : str
+        Batch-norm statistics: `recomputed`, `interpolated` or `frozen`.
+    batch_size : int
+        Samples at once.
+    device : str
+        `auto`, or a name that torch knows.
+    train_data : DataLoader, Dataset or tuple, optional
+        What batch-norm statistics are computed over; default: `data`.
     tolerance : float
         Of plateaus, as for `plateau`.
 
     Returns
     -------
     Diagnosis
-        `curves`, for `curve_figure`; `table`, plateaus by path; the numbers behind them; `print` says them in two
-        sentences.
+        `curves`, for `curve_figure`; `table`, plateaus by path; the numbers behind them.
 
     Raises
     ------
@@ -536,28 +479,25 @@ def diagnose(
         As `interpolate_model`, or a network whose output bias is not added last.
     """
     points = alpha_grid(alphas)
-    walk = Walk.begin(model, start, end, data, groups, statistics, "cross_entropy", batch_size, device, train_data)
-    name = _output_bias(walk)
-    biases = [side[name] for side in walk.ends]
-    without_bias = [{**side, name: torch.zeros_like(side[name])} for side in walk.ends]
-    largest, moving = int(biases[1].argmax()), [name for name, group in walk.groups.items() if group.name in MOVING]
-    without = next(filter(None, map(walk.why_no_layer, moving)), "")
-    totals: dict[str, list] = {}
+    walk = Walk(model, start, end, data, groups, statistics, "cross_entropy", batch_size, device, train_data)
+    name, without = _output_bias(walk), walk.why_not("homogeneous")
+    first, last = (side[name] for side in walk.ends)
+    largest = int(last.argmax())
+    treatments = {
+        "linear": lambda signal, alpha: signal + mix(first, last, alpha),
+        "zeroed": lambda signal, alpha: signal + (1 - alpha) * first,
+        "centred": lambda signal, alpha: signal + mix(first - first.mean(), last - last.mean(), alpha),
+        "common logits away": lambda signal, alpha: signal - signal.mean(0),
+    }
+    ends = [{**side, name: torch.zeros_like(side[name])} for side in walk.ends]
     with progress(len(points) * (1 if without else 2), "walking", "point") as bar:
-        with evaluating(walk.model):
-            for alpha in points.tolist():
-                there = interpolate_groups(walk.groups, without_bias[0], without_bias[1], alpha, "linear")
-                signal, labels = (torch.cat(some) for some in zip(*walk.outputs(there, alpha), strict=True))
-                for path, logits in _treated(signal, alpha, *biases).items():
-                    totals.setdefault(path, []).append(sum_metrics(logits.unsqueeze(0), labels.long()))
-                bar.update()
-            if (dense := _dense(walk)) and hasattr(theory, "predicted_logits"):
-                images = torch.cat([inputs[0] for inputs, _ in walk.samples.batches])
-                totals["law"] = [sum_metrics(theory.predicted_logits(*dense, images, points), labels.long())]
-        bodies = {path: walk.body(some) for path, some in totals.items()}
+        bodies = walk.measure("linear", points, bar.update, ends, treatments)
         if not without:
-            bodies["homogeneous"] = walk.measure("homogeneous", points, bar.update)
-    shares = {path: body["predicted"] / len(walk.samples) for path, body in bodies.items()}
+            bodies["homogeneous"] = walk.measure("homogeneous", points, bar.update)[""]
+    if dense := _dense(walk):
+        images, labels = (torch.cat(some) for some in zip(*((x[0], y) for x, y in walk.batches), strict=True))
+        bodies["law"] = walk.body([sum_metrics(predicted_logits(*dense, images, points), labels.long())])
+    shares = {path: body["predicted"] / walk.samples for path, body in bodies.items()}
     curves = tidy_frame(
         (
             {"path": path, "classes": walk.classes},
@@ -566,61 +506,41 @@ def diagnose(
         for path, body in bodies.items()
     )
     most = curves.groupby("path", sort=False).as_largest.max().rename("as_largest")
-    return Diagnosis(
-        curves,
-        plateau(curves, tolerance).drop(columns="classes").join(most, on="path"),
-        (biases[1].max() - biases[1].min()).item(),
-        largest,
-        int(shares["linear"][0].argmax()),
-        float(shares["linear"][0].max()),
-        without,
-    )
+    table = plateau(curves, tolerance).drop(columns="classes").join(most, on="path")
+    at_start = shares["linear"][0]
+    gap = (last.max() - last.min()).item()
+    return Diagnosis(curves, table, gap, largest, int(at_start.argmax()), float(at_start.max()), without)
 
 
 def _output_bias(walk: Walk) -> str:
     """Return the name of the output bias, (classes,); InputError unless the network adds it to its logits last."""
     names = [name for name, group in walk.groups.items() if group.name == "output_bias"]
-    state, inputs = walk.ends[1], walk.samples.first(2)[0]
+    state, inputs = walk.ends[1], {name: value[:2] for name, value in walk.batches[0][0].items()}
     for name in names if len(names) == 1 else ():
         with evaluating(walk.model):
             without = outputs_of(walk.model, {**state, name: torch.zeros_like(state[name])}, inputs)
         if state[name].shape == (walk.classes,) and torch.allclose(without + state[name], walk.seen.outputs, atol=1e-4):
             return name
-    raise InputError(
-        f"the network has {', '.join(names) or 'none'} for an output bias; allowed here: one, (classes,), added last"
-    )
+    said = f"the network has {', '.join(names) or 'none'} for an output bias"
+    raise InputError(f"{said}; allowed here: one, (classes,), added last")
 
 
-def _treated(signal: torch.Tensor, alpha: float, start: torch.Tensor, end: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Add to logits without output bias, (samples, classes), each output bias that `diagnose` compares."""
-    bias = mix(start, end, alpha)
-    return {
-        "linear": signal + bias,
-        "zeroed": signal + (1 - alpha) * start,
-        "centred": signal + (bias - bias.mean()),
-        "common logits away": signal - signal.mean(0),
-    }
-
-
-def _dense(walk: Walk) -> tuple[Params, Params] | None:
-    """Return both ends as parameters of an `FCN`, or None if the network is not plainly fully-connected.
-
-    Linear layers and ReLUs alone must give its outputs.
-    """
-    kinds = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}
+def _dense(walk: Walk) -> tuple[Params, ...]:
+    """Return both ends as parameters of an `FCN`; empty unless linear layers and ReLUs alone give the outputs."""
     names = {
-        name: f"layers.{group.layer - 1}.{kinds[group.name]}"
+        name: f"layers.{group.layer - 1}.{LAYERED[group.name]}"
         for name, group in walk.groups.items()
-        if group.name in kinds
+        if group.name in LAYERED
     }
-    start, end = ({names[name]: value for name, value in side.items() if name in names} for side in walk.ends)
-    inputs, weights = walk.samples.first(2)[0], [value for name, value in end.items() if name.endswith("weight")]
-    if len(end) < len(walk.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
-        return None
-    signal = inputs[0].flatten(1)
-    for i, (weight, bias) in enumerate(weights_and_biases(end)):
+    ends = tuple({of_fcn: side[name] for name, of_fcn in names.items()} for side in walk.ends)
+    inputs = walk.batches[0][0]
+    weights = [value for name, value in ends[1].items() if name.endswith("weight")]
+    if len(ends[1]) < len(walk.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
+        return ()
+    signal = inputs[0][:2].flatten(1)
+    for i, (weight, bias) in enumerate(weights_and_biases(ends[1])):
         if signal.shape[1] != weight.shape[1]:
-            return None
+            return ()
         signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
     fits = signal.shape == walk.seen.outputs.shape and torch.allclose(signal, walk.seen.outputs, atol=1e-4)
-    return (start, end) if fits else None
+    return ends if fits else ()

@@ -284,12 +284,12 @@ def course_figure(plain: pd.DataFrame, ended: pd.DataFrame) -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
         for end, colour in zip(ends.itertuples(), in_order(len(ends)), strict=True):
-            axes.plot(course.index + 1, course[end.label], color=colour, lw=1.6)
-            axes.annotate(end.label, (course.index[-1] + 1, end.output_bias), (5, 0), textcoords="offset points",
+            axes.plot(course.index, course[end.label], color=colour, lw=1.6)
+            axes.annotate(end.label, (course.index[-1], end.output_bias), (5, 0), textcoords="offset points",
                           va="center", size=9, color=colour)  # fmt: skip
             if np.isfinite(end.separated_at):
-                axes.plot(end.separated_at + 1, course[end.label][end.separated_at], "o", color=colour, ms=6)
-        axes.set(xscale="log", xlabel="step of training (from 1)", ylabel="output bias (logits)")
+                axes.plot(end.separated_at, course[end.label][end.separated_at], "o", color=colour, ms=6)
+        axes.set(xlabel="step of training", ylabel="output bias (logits)")
     return figure
 
 

@@ -185,10 +185,12 @@ def start_figure(curves: pd.DataFrame, measure: str) -> Figure:
             means = (
                 curves[curves["from"] == name].groupby(["biases", "alpha"], sort=False)[measure].mean().reset_index()
             )
-            shown = axes is grid.axes.flat[0]
+            shown = axes is grid.axes.flat[min(1, len(grid.axes.flat) - 1)]
             sns.lineplot(means, **looks, style="biases", lw=2.6, ax=axes, legend=shown)
             axes.set(title=f"from {name}", xlabel=LABELS["alpha"], ylabel=LABELS[measure], xlim=(0, 1), ylim=(0, None))
-        sns.move_legend(grid.axes.flat[0], "best", title=None)
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            if shown:
+                sns.move_legend(axes, "lower left", title=None)
     return grid.figure
 
 
@@ -198,14 +200,22 @@ def count_figure(counted: pd.DataFrame) -> Figure:
         return empty_figure()
     told = counted[counted.n > 0]
     told = told.assign(share=told.yes / told.n, said=[f"{yes} of {n}" for yes, n in zip(told.yes, told.n, strict=True)])
-    kinds, starts = list(told.predicted.unique()), list(counted["from"].unique())
+    starts = list(counted["from"].unique())
+    wide = {
+        kind: rows.pivot(index="network", columns="from", values=["share", "said"]).reindex(rows.network.unique())
+        for kind, rows in told.groupby("predicted", sort=False)
+    }
     with style():
         figure, panels = plt.subplots(
-            len(kinds), 1, figsize=(7.4, 2.6 * len(kinds)), squeeze=False, layout="constrained"
-        )
-        for axes, kind in zip(panels.flat, kinds, strict=True):
-            wide = told[told.predicted == kind].pivot(index="network", columns="from").reindex(columns=starts, level=1)
+            len(wide), 1, figsize=(7.6, 1.6 + 0.36 * sum(map(len, wide.values()))), sharex=True, squeeze=False,
+            layout="constrained", height_ratios=list(map(len, wide.values())),
+        )  # fmt: skip
+        for axes, (kind, of_kind) in zip(panels.flat, wide.items(), strict=True):
+            shares, said = (of_kind[name].reindex(columns=starts) for name in ("share", "said"))
             looks = {"vmin": 0, "vmax": 1, "cmap": "Blues", "cbar": False, "linewidths": 2}
-            sns.heatmap(wide["share"], annot=wide["said"], fmt="", **looks, ax=axes)
+            sns.heatmap(shares.astype(float), annot=said, fmt="", **looks, ax=axes)
             axes.set(title=f"predicts its {kind}", xlabel="", ylabel="")
+            axes.tick_params(length=0, rotation=0)
+            axes.set_xticklabels([start.replace("another ", "another\n") for start in starts])
+            axes.grid(False)
     return figure

@@ -20,7 +20,7 @@ from mli_utils.core.parameters import device_of, output_bias, parameter_groups, 
 from mli_utils.core.paths import alpha_grid, interpolate_parameters
 from mli_utils.core.plateaus import plateau, plateau_ends
 from mli_utils.core.theory import closed_form, law
-from mli_utils.core.words import span
+from mli_utils.core.words import NAMES, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, colours, in_order, style
@@ -36,9 +36,13 @@ ROUNDING = 1e-6  # of plateau lengths
 
 
 def of_one_kind(runs: Iterable[Run], depth: int, init_scale: float, seeds: int) -> list[Run]:
-    """Return the first fitted networks of this depth and initialization scale, at most `seeds`."""
+    """Return the first fitted network of this depth and initialization scale, and those that differ in the seed alone.
+
+    At most `seeds` in all.
+    """
     wanted = ("fitted", depth, init_scale)
-    return [run for run in runs if (run.summary["status"], run.config.depth, run.config.init_scale) == wanted][:seeds]
+    found = [run for run in runs if (run.summary["status"], run.config.depth, run.config.init_scale) == wanted]
+    return [run for run in found if run.config.replace(seed=found[0].config.seed) == found[0].config][:seeds]
 
 
 def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
@@ -321,6 +325,11 @@ def artefact(predicted: pd.DataFrame, tolerance: float = 0.1) -> float:
     return float(((first == 0) & (for_good > 0)).mean()) if len(gain) else math.nan
 
 
+def bias_last(ends: pd.DataFrame) -> pd.Series:
+    """Tell in which networks the signal overtakes the bias after what the start leaves."""
+    return ends["signal beats the bias"] > ends["signal beats the floor"]
+
+
 def claims(measured: pd.DataFrame, predicted: pd.DataFrame, tolerance: float) -> dict:
     """Return the quantity of each claim of section 03, by network."""
     of_networks = ends(measured, predicted, tolerance)
@@ -334,7 +343,7 @@ def claims(measured: pd.DataFrame, predicted: pd.DataFrame, tolerance: float) ->
         "closed-form-needs-the-origin": found["closed form", "pooled"].to_dict(),
         "prediction-is-an-upper-bound": at_most(-off["closed form"], ROUNDING),
         "plateau-ends-where-the-signal-beats-the-bias": rank_correlation(
-            of_networks, "signal beats the bias", "measured"
+            of_networks[bias_last(of_networks)], "signal beats the bias", "measured"
         ),
     }
 
@@ -344,7 +353,7 @@ def numbers(runs: Sequence[Run], ends: pd.DataFrame, predicted: pd.DataFrame) ->
     off = ends[list(RUNGS)].sub(ends.measured, axis=0)
     half = predicted[np.isclose(predicted.alpha, 0.5)]
     gains = half[half.path == "gain"]
-    lasting = ends.measured > 0.2
+    biased, others = ends[bias_last(ends)], ends[~bias_last(ends)]
     return {
         **counts(runs),
         **{f"{row.rung}/{row.over}": span(row._asdict()) for row in accuracy(ends).itertuples()},
@@ -358,10 +367,11 @@ def numbers(runs: Sequence[Run], ends: pd.DataFrame, predicted: pd.DataFrame) ->
         "artefact": 100 * artefact(predicted),
         "gain_half": (gains.gain / 0.5**gains.depth).median(),
         "alignment_half": gains.alignment.median(),
-        "beats_floor": ends["signal beats the floor"].median(),
-        "beats_bias": ends["signal beats the bias"][lasting].mean(),
-        "lasting": int(lasting.sum()),
-        "lasting_end": ends.measured[lasting].mean(),
+        "bias_last": len(biased),
+        "beats_bias": biased["signal beats the bias"].mean(),
+        "bias_last_end": biased.measured.mean(),
+        "beats_floor": others["signal beats the floor"].mean(),
+        "floor_last_end": others.measured.mean(),
     }
 
 
@@ -443,8 +453,9 @@ def parts_figure(predicted: pd.DataFrame, ends: pd.DataFrame) -> Figure:
                 sizes = some[some[part] > 0].assign(log=lambda kept, part=part: np.log(kept[part]))
                 axes.plot(np.exp(sizes.groupby("alpha").log.mean()), dashes, color=colour, lw=2.2, label=name)
             of = dict(zip(SETTING, setting, strict=True))
-            axes.set_title(f"depth {of['depth']}, width {of['width']}, scale {of['init_scale']:g}", fontsize="medium")
-            axes.set(yscale="log", xlim=(0, 1), xlabel="α")
+            said = f"depth {of['depth']}, width {of['width']}, scale {of['init_scale']:g}, {NAMES[of['optimizer']]}"
+            axes.set_title(said, fontsize="medium")
+            axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
         panels[0].set_ylabel("size in the logits")
         panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

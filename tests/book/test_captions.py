@@ -122,7 +122,7 @@ def test_a_figure_is_numbered_captioned_and_described_on_the_site(tmp_path):
     assert figure["id"] == "a-line" and figure.img["alt"] == ALT
     assert (html / "notebooks" / figure.img["src"]).read_text(encoding="utf-8").count("<svg") == 1
     assert figure.figcaption.p.get_text().startswith("Fig. 1 Of 2.00 points, ")
-    assert [link.get_text() for link in figure.select("a.download")] == ["data", "SVG", "PNG", "provenance"]
+    assert [link.get_text() for link in figure.select("a.download")] == ["data", "PNG", "provenance"]
     assert all((html / "notebooks" / link["href"]).exists() for link in figure.select("a.download"))
     assert "Profile smoke; no run of a plain configuration." in figure.get_text()
     assert len(page.find_all("img", alt=ALT)) == 1

@@ -38,22 +38,42 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("layer", "said"),
+    ("layer", "groups"),
     [
-        (nn.Conv1d(1, 2, 3), "no parameter group for Conv1d '0' has weight, bias of Sequential; known layers: Linear,"),
-        (nn.GroupNorm(1, 2), "GroupNorm '0' has weight, bias"),
-        (nn.BatchNorm1d(2), "BatchNorm1d '0' has weight, bias"),
-        (nn.Embedding(3, 2), "Embedding '0' has weight"),
-        (nn.PReLU(), "PReLU '0' has weight"),
-        (nn.LSTM(2, 2), "LSTM '0' has weight_ih_l0"),
-        (nn.MultiheadAttention(4, 2), "MultiheadAttention '0' has in_proj_weight"),
+        (nn.Conv1d(1, 2, 3), ["weights", "hidden_biases"]),
+        (nn.GroupNorm(1, 2), ["normalization", "normalization"]),
+        (nn.BatchNorm1d(2), ["normalization", "normalization"]),
+        (nn.Embedding(3, 2), ["embeddings"]),
+        (nn.PReLU(), ["weights"]),
+        (nn.LSTM(2, 2), ["weights", "weights", "hidden_biases", "hidden_biases"]),
+        (nn.MultiheadAttention(4, 2), ["weights", "hidden_biases", "weights", "hidden_biases"]),
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_layers_of_other_kinds_have_no_group_in_silence(layer, said):
-    with pytest.raises(InputError) as raised:
-        parameters.parameter_groups(nn.Sequential(layer, nn.Linear(2, 2)))
-    assert said in str(raised.value)
+def test_groups_of_layers_of_other_kinds(layer, groups):
+    found = parameters.parameter_groups(nn.Sequential(layer, nn.Linear(2, 2)))
+    assert [group.name for group in found.values()] == [*groups, "weights", "output_bias"]
+
+
+def test_no_parameter_has_a_group_in_silence():
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].drive = nn.Parameter(torch.ones(2))
+    with pytest.raises(
+        InputError, match="no parameter group for drive of Linear '0' in Sequential; allowed in groups: "
+    ):
+        parameters.parameter_groups(model)
+
+
+def test_layers_are_counted_along_the_forward_pass():
+    model = nn.ModuleDict({"head": nn.Linear(3, 2), "b": nn.Linear(3, 3), "a": nn.Linear(2, 3)})  # defined backwards
+    params, x = dict(model.named_parameters()), torch.randn(4, 2, requires_grad=True)
+    first = model["a"](x).relu()
+    use = parameters.use_of(params, [x], model["head"](first + model["b"](first)))
+    assert use.last == {"head.weight", "head.bias"}
+    assert (use.most["a.bias"], use.most["b.bias"], use.most["head.bias"]) == (1, 2, 3)
+    assert (use.fewest["b.bias"], use.fewest["head.bias"]) == (2, 2)  # past the shortcut
+    groups = parameters.parameter_groups(model, use)
+    assert groups["head.bias"] == Group("output_bias", 3) and groups["a.bias"] == Group("hidden_biases", 1)
 
 
 def test_a_shared_weight_has_one_group_and_a_norm_at_the_end_is_no_output_bias():

@@ -56,7 +56,7 @@ def test_curves_are_means_with_a_band_and_are_named_in_a_legend(small):
         assert len(axes.collections) == 2 and not axes.texts
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
     (legend,) = (one for one in legends if one)
-    assert [text.get_text() for text in legend.get_texts()] == ["linear", "homogeneous"]
+    assert [text.get_text() for text in legend.get_texts()] == ["linear path", "homogeneous path"]
 
 
 def test_numbers_stand_where_they_are_on_the_axis():

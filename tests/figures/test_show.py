@@ -25,8 +25,11 @@ def test_show_saves_the_figure_its_data_and_what_made_it(small, shown, tmp_path)
     for name in ("two-paths.svg", "two-paths.png", "two-paths.csv"):
         assert made[0][name] == made[1][name], f"{name} is not the same twice"
     rows = list(csv.DictReader(made[0]["two-paths.csv"].decode().splitlines()))
-    assert [float(row["loss"]) for row in rows] == curves.loss.tolist()
+    assert [float(row["loss"]) for row in rows] == pytest.approx(curves.loss.tolist(), rel=1e-5)
     about = json.loads(made[0]["two-paths.json"])
+    assert list(rows[0]) == ["seed", "path", "alpha", "loss", "error"]
+    (same,) = about["same in every row"]
+    assert (same["dataset"], same["depth"]) == ("digits", 3)
     assert about["figure"] == "two-paths" and len(about["runs"]) == 2 and about["profile"] == "small"
     (image, said), (below, left_out) = shown[:2]
     mark = said[settings.FIGURE_MARK]
