@@ -12,6 +12,7 @@ from mli_utils.runs.files import write_atomically
 BENCHES = {
     "train_fcn": training.bench,
     "curve_fcn": curves.bench,
+    "law": curves.law,
     "train_conv": convolutions.bench,
     "grow_runs": training.growth,
     "grow_points": curves.growth,

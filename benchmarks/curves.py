@@ -15,7 +15,9 @@ from benchmarks import limits
 from benchmarks.measure import compare, timed
 from mli_utils.core.config import RunConfig
 from mli_utils.core.curves import chunks, curve
+from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.parameters import Params
+from mli_utils.core.theory import predicted_logits
 from mli_utils.core.training import train_group
 from mli_utils.runs import images, settings
 
@@ -143,6 +145,30 @@ def growth(rounds: int, numbers: tuple[int, ...] = (11, 51, 201)) -> list[dict]:
         return lambda: timed(lambda: curve(model, start, end, points, "linear", some))
 
     return grown("grow_points", "points of a curve", numbers, seconds, rounds)
+
+
+def law(rounds: int, number: int = 51) -> list[dict]:
+    """The law's prediction of a curve beside its evaluation, on MNIST and on digits."""
+    points, rows = np.linspace(0, 1, number), []
+    for config in (network().replace(epochs=1), mli.RunConfig(dataset="digits", width=64, epochs=20)):
+        start, end = ends(config)
+        some, model = mli.load_data(config.dataset).first(config.n_train), mli.build(config)
+
+        def predicted(start=start, end=end, some=some) -> dict[str, torch.Tensor]:
+            return sum_metrics(predicted_logits(start, end, some.images, points), some.labels)
+
+        def evaluated(start=start, end=end, some=some, model=model) -> dict[str, np.ndarray]:
+            return curve(model, start, end, points, "linear", some)
+
+        rows += compare(
+            "law",
+            f"{number} points, {len(some):,} images of {config.dataset}, 10 layers {config.width} wide",
+            lambda predicted=predicted: timed(predicted),
+            {f"evaluation on {config.dataset}": lambda evaluated=evaluated: timed(evaluated)},
+            None,
+            rounds,
+        )
+    return rows
 
 
 def grown(name: str, what: str, numbers: tuple[int, ...], seconds: Callable, rounds: int) -> list[dict]:

@@ -19,6 +19,9 @@ from .figures.tables import show_intervals as show_intervals
 from .figures.tables import show_table as show_table
 from .runs.images import load_data as load_data
 from .runs.measured import interpolate as interpolate
+from .runs.own import diagnose as diagnose
+from .runs.own import interpolate_model as interpolate_model
+from .runs.own import parameter_table as parameter_table
 from .runs.trained import Run as Run
 from .runs.trained import table as table
 from .runs.trained import train as train

@@ -54,6 +54,13 @@ def test_curves_are_the_textbook_s(tmp_path):
     assert off["loss"] < 1e-6 and off["wrong"] == 0
 
 
+def test_the_law_is_measured_beside_the_evaluation(monkeypatch):
+    monkeypatch.setattr(curves, "network", lambda: mli.RunConfig(depth=3, width=16))
+    monkeypatch.setattr(curves, "ends", lambda config: [dict(mli.build(config).named_parameters())] * 2)
+    rows = curves.law(1, 3)
+    assert [(row["name"], row["alternative"]) for row in rows] == [("law", "evaluation on digits")] * 2
+
+
 def test_bench_leaves_rows_for_the_page(monkeypatch, capsys):
     fake = lambda rounds: measure.compare("train_fcn", "small", lambda: 1.0, {"other": lambda: 2.0}, None, rounds)  # noqa: E731
     other = lambda rounds: [{**row, "name": "curve_fcn"} for row in fake(rounds)]  # noqa: E731

@@ -198,7 +198,7 @@ def wilson(share: float, n: float) -> tuple[float, float]:
         return math.nan, math.nan
     z = stats.norm.ppf(TAILS[1]) ** 2 / n
     middle, half = (share + z / 2) / (1 + z), math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
 
 def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:

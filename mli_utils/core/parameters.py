@@ -4,6 +4,7 @@ A stack has a leading dimension on every parameter, over seeds or points on a pa
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from mli_utils.core.config import InputError
 Params = dict[str, torch.Tensor]
 
 GROUPS = ("weights", "hidden_biases", "output_bias", "normalization")
-WEIGHTED, NORMALIZING = (nn.Linear, nn.Conv2d), (nn.BatchNorm2d, nn.LayerNorm)  # layers with parameter groups
+EMBEDDINGS = (
+    "embeddings"  # of modules that are not the book's; they move as the weights do, unless a path says otherwise
+)
 
 
 @dataclass(frozen=True)
@@ -27,44 +30,128 @@ class Group:
     layer: int
 
 
-def parameter_groups(model: nn.Module) -> dict[str, Group]:
+@dataclass(frozen=True)
+class Use:
+    """Where the forward pass of a batch uses parameters.
+
+    fewest, most : number of weight layers up to and including a parameter's own, over all ways to it and uses of it
+    last : parameters that the network's last operation with any uses, such as weight and bias of an output layer
+    """
+
+    fewest: dict[str, int]
+    most: dict[str, int]
+    last: frozenset[str]
+
+
+def parameter_groups(model: nn.Module, use: Use | None = None) -> dict[str, Group]:
     """Map each parameter name to group and layer; a normalization belongs to the layer before it.
 
-    Residual blocks count along their main branch: a shortcut convolution has the layer of the block's first
-    convolution. Parameters outside layers, such as position embeddings, are first-layer weights if their module's class
-    lists them in `inputs`.
+    Groups follow from the types of modules and the names of parameters. Without `use`, layers are numbered in the order
+    of definition, and the last parameter is the output bias if it is a bias. Residual blocks count along their main
+    branch: a shortcut convolution has the layer of the block's first convolution. Parameters that a module's class
+    lists in `inputs`, such as position embeddings, are first-layer weights.
 
     Raises
     ------
     InputError
-        A parameter belongs to no layer in `WEIGHTED` or `NORMALIZING` and is not in `inputs`.
+        Neither module nor name tell a parameter's group.
     """
     groups: dict[str, Group] = {}
     layer, last = 0, 0
     for name, module in model.named_modules():
-        of_module = [parameter for parameter, _ in module.named_parameters(recurse=False)]
-        if isinstance(module, WEIGHTED):
+        kinds = {
+            f"{name}.{parameter}".strip("."): _kind(model, module, name, parameter, value)
+            for parameter, value in module.named_parameters(recurse=False)
+        }
+        if "weights" in kinds.values():
             block, shortcut, _ = name.rpartition(".downsample.")
-            if shortcut:
+            if shortcut and f"{block}.conv1.weight" in groups:
                 layer = groups[f"{block}.conv1.weight"].layer
             else:
                 layer = last = last + 1
-            named = {"weight": "weights", "bias": "hidden_biases"}
-            groups |= {f"{name}.{parameter}": Group(named[parameter], layer) for parameter in of_module}
-        elif isinstance(module, NORMALIZING):
-            groups |= {f"{name}.{parameter}": Group("normalization", layer) for parameter in of_module}
-        elif unknown := [parameter for parameter in of_module if parameter not in getattr(module, "inputs", ())]:
-            kinds = ", ".join(kind.__name__ for kind in (*WEIGHTED, *NORMALIZING))
-            said = f"{type(module).__name__} {name!r} has {', '.join(unknown)}" if name else f"{', '.join(unknown)}"
-            raise InputError(f"no parameter group for {said} of {type(model).__name__}; known layers: {kinds}")
-        else:
-            groups |= {f"{name}.{parameter}".strip("."): Group("weights", 1) for parameter in of_module}
+        groups |= {own: Group("weights", 1) if kind == "inputs" else Group(kind, layer) for own, kind in kinds.items()}
     own = dict(model.named_parameters())  # a parameter shared by two layers has one name
     groups = {name: group for name, group in groups.items() if name in own}
-    final = next(reversed(groups), "")
-    if final.endswith(".bias") and groups[final].name == "hidden_biases":
-        groups[final] = Group("output_bias", last)
+    final = {name for name in [next(reversed(groups), "")] if name.endswith(".bias")}
+    if use:
+        groups = {name: Group(group.name, use.most.get(name, group.layer)) for name, group in groups.items()}
+        final = set(use.last)
+    for name in final:
+        if groups[name].name == "hidden_biases":
+            groups[name] = Group("output_bias", groups[name].layer if use else last)
     return groups
+
+
+def _kind(model: nn.Module, module: nn.Module, path: str, parameter: str, value: torch.Tensor) -> str:
+    """Return the group of a parameter by its module's type and its name; `inputs` if the module's class lists it."""
+    words = f"{path.rpartition('.')[2]}.{parameter}" if "parametrizations" in path else parameter
+    if parameter in getattr(module, "inputs", ()):
+        return "inputs"
+    if "norm" in type(module).__name__.lower():
+        return "normalization"
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or any(word in words for word in ("embed", "token", "pos")):
+        return EMBEDDINGS
+    if "bias" in words:
+        return "hidden_biases"
+    if any(word in words for word in ("scale", "gamma")):
+        return "normalization"
+    if "weight" in words or value.squeeze().ndim > 1:
+        return "weights"
+    raise InputError(
+        f"no parameter group for {parameter} of {type(module).__name__} {path!r} in {type(model).__name__}; "
+        f"allowed in groups: {', '.join((*GROUPS, EMBEDDINGS))}"
+    )
+
+
+# Names of the operations that multiply signals by weights, in autograd's graph.
+PRODUCTS = re.compile("mm|Mm|mv|Mv|Conv|Linear|Rnn|Embedding")
+
+
+def use_of(params: Params, inputs: Iterable[torch.Tensor], outputs: torch.Tensor) -> Use:
+    """Read from autograd's graph of `outputs` where they use parameters.
+
+    Layers count along the ways from the inputs: a product with weights is one more layer than its inputs' largest
+    (`most`) or smallest (`fewest`) number. Parameters that the outputs do not depend on are not in it.
+
+    Parameters
+    ----------
+    params : parameters by name, leaves of the graph
+    inputs : tensors that the signal comes from, leaves of the graph; embeddings look up others
+    outputs : computed from them
+    """
+    names, data = {id(value): name for name, value in params.items()}, {id(value) for value in inputs}
+    fewest: dict[str, int] = {}
+    most: dict[str, int] = {}
+    last: frozenset[str] = frozenset()
+    signal: dict = {}  # by operation: fewest and most layers; None if it depends on parameters alone
+    behind: dict = {}  # by operation without signal: the parameters that it depends on
+    stack = [(outputs.grad_fn, False)]
+    while stack:
+        node, ready = stack.pop()
+        if node is None or node in signal:
+            continue
+        before = [child for child, _ in node.next_functions if child is not None]
+        if not ready:
+            stack += [(node, True), *((child, False) for child in reversed(before))]
+            continue
+        leaf = getattr(node, "variable", None)
+        ranges = [signal[child] for child in before if signal[child]]
+        of_params = frozenset[str]().union(*(behind.get(child, ()) for child in before))
+        lookup = "Embedding" in node.name()
+        if leaf is not None and id(leaf) in data:
+            signal[node] = (0, 0)
+        elif not ranges and not lookup:
+            signal[node], behind[node] = None, of_params | {names[id(leaf)]} if id(leaf) in names else of_params
+        else:
+            low = min((low for low, _ in ranges), default=0)
+            high = max((high for _, high in ranges), default=0)
+            if of_params:
+                more = PRODUCTS.search(node.name()) is not None
+                low, high, last = low + more, high + more, of_params
+                for name in of_params:
+                    fewest[name], most[name] = min(low, fewest.get(name, low)), max(high, most.get(name, high))
+            signal[node] = (low, high)
+    return Use(fewest, most, last)
 
 
 def own_parameters(model: nn.Module, params: Params, where: str = "") -> dict[str, nn.Parameter]:

@@ -12,7 +12,7 @@ from torch import nn
 from mli_utils.core.config import InputError, RunConfig, choose
 from mli_utils.core.initialization import initialize, stream
 from mli_utils.core.networks import Network
-from mli_utils.core.parameters import GROUPS, Params, mix, own_parameters, parameter_groups
+from mli_utils.core.parameters import EMBEDDINGS, GROUPS, Group, Params, mix, own_parameters, parameter_groups
 
 # c(α) in weight layer ℓ. `homogeneous` scales a bias like its layer's signal when all weights scale by α: from
 # θ(0) = 0 the logits are α^depth z(θ(T)).
@@ -45,7 +45,7 @@ def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
     if isinstance(path, str):
         return PATHS[choose("path", path, PATHS)]
     for group, schedule in path.items():
-        choose("parameter group", group, GROUPS)
+        choose("parameter group", group, (*GROUPS, EMBEDDINGS))
         choose("schedule", schedule, SCHEDULES)
     lacking = [group for group in GROUPS if group not in path]
     if lacking:
@@ -65,7 +65,10 @@ def alpha_grid(alphas: int | Sequence[float] | np.ndarray) -> np.ndarray:
         if alphas < 2:
             raise InputError(f"alphas={alphas} is not allowed; allowed: at least 2 points, or a list of them")
         return np.linspace(0, 1, alphas)
-    points = np.asarray(alphas, float)
+    try:
+        points = np.asarray(alphas, float)
+    except (TypeError, ValueError):
+        points = np.empty(0)
     if points.ndim != 1 or not len(points) or not ((points >= 0) & (points <= 1)).all() or (np.diff(points) <= 0).any():
         raise InputError(f"alphas={alphas} is not allowed; allowed: increasing numbers from 0 to 1")
     return points
@@ -98,14 +101,20 @@ def interpolate_parameters(
         An unknown path, α outside [0, 1] or not increasing, a parameter without a group, or parameters whose names or
         shapes differ from the network's.
     """
-    points = alpha_grid(np.atleast_1d(alpha))
-    of_group = schedules(path)
-    groups = parameter_groups(model)
+    alpha_grid(np.atleast_1d(alpha))
     for side, params in (("start", start), ("end", end)):
         _check_fit(model, side, params)
-    there = {}
+    return interpolate_groups(parameter_groups(model), start, end, alpha, path)
+
+
+def interpolate_groups(
+    groups: Mapping[str, Group], start: Params, end: Params, alpha: float | Sequence[float], path
+) -> Params:
+    """Interpolate as `interpolate_parameters`, by the group and layer of each parameter."""
+    points, of_group, there = np.atleast_1d(np.asarray(alpha, float)), schedules(path), {}
     for name, group in groups.items():
-        share = SCHEDULES[of_group[group.name]](points, group.layer)
+        schedule = of_group.get(group.name, of_group["weights"])  # embeddings
+        share = SCHEDULES[schedule](points, group.layer)
         there[name] = mix(start[name], end[name], share if np.ndim(alpha) else share.item())
     return there
 

@@ -6,16 +6,17 @@ import pandas as pd
 from mli_utils.core.config import DATASETS, FIELDS, InputError
 
 ALONG = ("alpha", "alpha_weights", "alpha_bias")  # columns with a row's position on a path or square
+APART = (*FIELDS, "status", "start", "statistics", "path", "classes")  # columns that tell curves apart, as do texts
 FITTED_ERROR = 0.01  # largest training error of a fitted run
 
 
 def crossing(alphas, values, threshold: float) -> float:
     """Find the largest α up to which `values` stays at or above `threshold`, linear between grid points.
 
-    0 if the first value is below, the last α if none is, NaN if a value is not finite.
+    0 if the first value is below, the last α if none is, NaN if a value or the threshold is not finite.
     """
     alphas, values = np.asarray(alphas, float), np.asarray(values, float)
-    if not np.isfinite(values).all():
+    if not np.isfinite([threshold, *values]).all():
         return float("nan")
     below = np.flatnonzero(values < threshold)
     if not len(below):
@@ -25,6 +26,24 @@ def crossing(alphas, values, threshold: float) -> float:
         return 0.0
     part = (values[j - 1] - threshold) / (values[j - 1] - values[j])
     return float(alphas[j - 1] + part * (alphas[j] - alphas[j - 1]))
+
+
+def last_crossing(alphas, values, threshold: float) -> float:
+    """Find the largest α at which `values` is at or above `threshold`, linear between grid points.
+
+    0 if no value is, the last α if the last value is, NaN if a value is not finite. Where a curve crosses the threshold
+    once, it is `crossing`; but it does not end a plateau at a first guess that α = 0 happens to get right.
+    """
+    alphas, values = np.asarray(alphas, float), np.asarray(values, float)
+    if not np.isfinite(values).all():
+        return float("nan")
+    above = np.flatnonzero(values >= threshold)
+    if not len(above):
+        return 0.0
+    j = above[-1]
+    if j + 1 == len(alphas):
+        return float(alphas[-1])
+    return float(np.interp(-threshold, -values[j : j + 2], alphas[j : j + 2]))
 
 
 def monotonicity_gap(values) -> float:
@@ -49,14 +68,15 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     Parameters
     ----------
     curves : pandas.DataFrame
-        Curves from `interpolate`.
+        Curves from `interpolate` or `interpolate_model`.
     tolerance : float
         Relative drop below chance level that ends a plateau, in [0, 1).
 
     Returns
     -------
     pandas.DataFrame
-        One row per run and path: identifying fields, `error_plateau` and `loss_plateau` (α), `bump` (nats).
+        One row per curve: the fields that tell curves apart, `error_plateau` and `loss_plateau` (α; NaN without
+        classes), `bump` (nats).
 
     Raises
     ------
@@ -65,18 +85,36 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance={tolerance} is not allowed; allowed: from 0 up to, but not, 1")
-    needed = [*FIELDS, "path", "alpha", "loss", "error"]
+    needed = ["dataset" if "classes" not in curves else "classes", "path", "alpha", "loss", "error"]
     missing = [name for name in needed if name not in curves]
     if missing:
         raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
-    keys = [name for name in (*FIELDS, "status", "start", "statistics", "path") if name in curves]
+    keys = [name for name in APART if name in curves]
+    keys += [name for name in curves.select_dtypes(exclude="number") if name not in keys]
     fields, arrays = split_curves(curves, keys, ["alpha", "loss", "error"])
     rows = []
-    for dataset, curve in zip(fields.dataset, arrays, strict=True):
-        levels = thresholds(DATASETS[dataset].classes, tolerance)
+    for classes, curve in zip(classes_of(fields), arrays, strict=True):
+        levels = thresholds(classes, tolerance)
         ends = {f"{name}_plateau": crossing(curve["alpha"], curve[name], level) for name, level in levels.items()}
         rows.append({**ends, "bump": monotonicity_gap(curve["loss"])})
     return fields.join(pd.DataFrame(rows, columns=["error_plateau", "loss_plateau", "bump"]))
+
+
+def classes_of(curves: pd.DataFrame) -> pd.Series:
+    """Return the number of classes behind each row: the column `classes`, or else the dataset's."""
+    return curves.classes if "classes" in curves else curves.dataset.map(lambda name: DATASETS[name].classes)
+
+
+def plateau_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Return where curves leave the error plateau for good: `end`, one row per run, `start` and path.
+
+    `end` is the largest α with error ≥ (1 − tolerance)(1 − 1/k); predicted and measured curves are compared by it.
+    """
+    keys = [name for name in (*FIELDS, "status", "start", "path") if name in curves]
+    fields, arrays = split_curves(curves, keys, ["alpha", "error"])
+    levels = [thresholds(classes, tolerance)["error"] for classes in classes_of(fields)]
+    ends = [last_crossing(curve["alpha"], curve["error"], level) for curve, level in zip(arrays, levels, strict=True)]
+    return fields.assign(end=ends)
 
 
 def split_curves(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> tuple[pd.DataFrame, list[dict]]:

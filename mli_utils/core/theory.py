@@ -1,17 +1,23 @@
-"""Theory: the r-homogeneous model, and curves from one forward pass of a trained network.
+"""Theory: the r-homogeneous model, and the logits on a path predicted from a network's two ends.
 
-The book derives both in sections 03 (weights and biases) and 04 (the bias gap).
+The book derives them in sections 03 (weights and biases) and 04 (the bias gap); its page of theorems has the proofs.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.integrate import OdeSolution, solve_ivp
 
 from mli_utils.core.config import InputError
+from mli_utils.core.evaluation import plain_float32
+from mli_utils.core.networks import weights_and_biases
+from mli_utils.core.parameters import Params
+from mli_utils.core.paths import SCHEDULES, alpha_grid, schedules
 
 # ── The r-homogeneous model: one-hot inputs e_1 … e_k, logits z_j(e_i) = W_ij^r + b_j, gradient flow ──────────────
 
@@ -234,3 +240,184 @@ def closed_form(signal, bias, depth: int, alphas, path: str = "linear"):
     alphas : (alphas, 1, 1), an array or a tensor, as `signal` and `bias`
     """
     return alphas**depth * signal + (alphas if path == "linear" else alphas**depth) * bias
+
+
+# ── The law: the two ends of a path predict its logits, by a recursion in two scalars a layer ─────────────────────
+
+FITTED_ON = 300  # images that scalars and class means are fitted on, as many of each class
+AT_ONCE = 2**19  # activations to compute together; about the cache size
+ROUNDING = 1e-5  # of a layer's outputs; nothing smaller differs within classes
+
+
+@dataclass(frozen=True)
+class Law:
+    """Logits predicted on a path, and what the law keeps of each hidden layer.
+
+    A layer's outputs are h ≈ m + k (hᵀ − mᵀ) + c (h⁰ − m⁰), where hᵀ and h⁰ are its outputs at θ(T) and θ(0), and m, mᵀ
+    and m⁰ the means over each class that θ(T) predicts, or zero in the law without class means.
+
+    logits : (alphas, samples, classes)
+    signal, floor : (alphas, hidden layers), k and c
+    miss : (alphas, hidden layers), norm of what is left out over the norm of the outputs
+    parts : (alphas, 3), sizes of what k, c and the output bias bring to the logits: root mean squares over images and
+        classes, less each image's mean over classes, which decides nothing
+    """
+
+    logits: torch.Tensor
+    signal: np.ndarray
+    floor: np.ndarray
+    miss: np.ndarray
+    parts: np.ndarray
+
+
+def predicted_logits(
+    start: Params,
+    end: Params,
+    images: torch.Tensor,
+    alphas: int | Sequence[float] | np.ndarray,
+    path: str | Mapping[str, str] = "linear",
+    class_means: bool = True,
+) -> torch.Tensor:
+    """Predict the logits of a fully-connected ReLU network on a path from its two ends, by the law of section 03.
+
+    Parameters
+    ----------
+    start, end : dict of torch.Tensor
+        θ(0) and θ(T) of an `FCN`, by parameter name.
+    images : torch.Tensor
+        (samples, channels, height, width) or (samples, pixels).
+    alphas : int or sequence of float
+        Number of equally spaced points from 0 to 1, or the points.
+    path : str or dict
+        Name in `core.paths.PATHS`, or {group: schedule}.
+    class_means : bool
+        Whether the mean of each class passes the layers as it is, so that the two scalars carry only what differs
+        within classes; classes are those that θ(T) predicts.
+
+    Returns
+    -------
+    torch.Tensor
+        (alphas, samples, classes)
+
+    Raises
+    ------
+    InputError
+        The parameters are not those of a fully-connected network without normalization, or the path or the points are
+        not allowed.
+    """
+    return law(start, end, images, alphas, path, class_means).logits
+
+
+@torch.no_grad()
+def law(
+    start: Params, end: Params, images: torch.Tensor, alphas, path="linear", class_means=True, fitted_on=FITTED_ON
+) -> Law:
+    """Return the `Law` of a path, for the arguments of `predicted_logits`, fitted on `fitted_on` of the images.
+
+    With the inputs h that the law keeps, a layer's outputs at α are ReLU[W(α) h + b(α)]; their least-squares fit by the
+    outputs at θ(T) and θ(0) gives the k and c of this layer. Products of both ends' weights and both ends' inputs serve
+    every α, so the network is not run in between. The fit is exact at the ends of the path, and from θ(0) = 0 without
+    hidden biases on all of it.
+    """
+    points, schedule_of = alpha_grid(alphas), schedules(path)
+    layers = list(zip(_layers(end), _layers(start), strict=True))
+    late = early = images.flatten(1)  # outputs of the layer before at θ(T) and θ(0)
+    signal, floor = late.new_ones(len(points)), late.new_zeros(len(points))
+    scalars = []
+    with plain_float32():
+        labels = _predicted_classes(layers, late)
+        chosen = _of_each_class(labels, fitted_on)
+        groups = labels if class_means else torch.zeros_like(labels)
+        members = torch.nn.functional.one_hot(groups[chosen]).T.to(late)
+        average = members / members.sum(1, keepdim=True) if class_means else torch.zeros_like(members)
+        means = (average @ late[chosen]).expand(len(points), -1, -1)
+        for number, ((w_end, b_end), (w_start, b_start)) in enumerate(layers, start=1):
+            last = number == len(layers)
+            share, of_bias = (
+                torch.tensor(SCHEDULES[schedule_of[group]](points, number), dtype=late.dtype, device=late.device)
+                for group in ("weights", "output_bias" if last else "hidden_biases")
+            )
+            some = slice(None) if last else chosen
+            of_end, of_start = late @ w_end.T, early @ w_start.T
+            products = torch.stack([of_end[some], early[some] @ w_end.T, late[some] @ w_start.T, of_start[some]])
+            products -= (average @ (products[:, chosen] if last else products))[:, groups[some]]
+            factors = torch.stack([share * signal, share * floor, (1 - share) * signal, (1 - share) * floor], 1)
+            common = torch.lerp(means @ w_start.T, means @ w_end.T, share.view(-1, 1, 1))
+            common += torch.lerp(b_start, b_end, of_bias.unsqueeze(1)).unsqueeze(1)
+            late, early = (of_end + b_end).relu_(), (of_start + b_start).relu_()
+            whole = torch.stack([late[chosen], early[chosen]])
+            targets = whole - (average @ whole)[:, groups[chosen]]
+            parts = []
+            for at in torch.arange(len(points)).split(max(1, AT_ONCE // products[0].numel())):
+                outputs = (factors[at] @ products.flatten(1)).view(-1, *products.shape[1:])
+                outputs += common[at][:, groups[some]]
+                parts.append([outputs] if last else _summary(outputs.relu_(), targets, average))
+            if last:
+                continue
+            dots, means, squares = (torch.cat(part) for part in zip(*parts, strict=True))
+            signal, floor, kept = _two_by_two(targets, dots, ROUNDING * whole.flatten(1).norm(dim=1))
+            kept = kept + (means.square().sum(2) * members.sum(1)).sum(1)
+            scalars.append(torch.stack([signal, floor, (1 - kept / squares).clamp(min=0).sqrt()]))
+        sizes = [_size(factors[:, part], products[part]) for part in ([0, 2], [1, 3])]
+        sizes.append(_size(of_bias.unsqueeze(1), b_end.view(1, 1, -1)))
+    k, c, miss = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((3, len(points), 0))
+    return Law(torch.cat([outputs for (outputs,) in parts]), k, c, miss, torch.stack(sizes, 1).cpu().numpy())
+
+
+def _size(factors: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
+    """Return root mean squares, (alphas,), of sums of logits (terms, samples, classes) by factors (alphas, terms)."""
+    logits = (products - products.mean(-1, keepdim=True)).flatten(1)
+    return ((factors @ (logits @ logits.T / logits.shape[1])) * factors).sum(1).clamp(min=0).sqrt()
+
+
+def _layers(params: Params) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return weight and bias of each layer, zeros for a missing bias; InputError unless they are those of an `FCN`."""
+    depth = sum(name.endswith("weight") for name in params)
+    names = [f"layers.{i}.{kind}" for i in range(depth) for kind in ("weight", "bias")]
+    if wrong := [name for name in params if name not in names] or [name for name in names[::2] if name not in params]:
+        raise InputError(
+            f"no law for a network with {', '.join(wrong)}; allowed: fully-connected, without normalization"
+        )
+    return [
+        (weight, weight.new_zeros(len(weight)) if bias is None else bias) for weight, bias in weights_and_biases(params)
+    ]
+
+
+def _predicted_classes(layers, outputs: torch.Tensor) -> torch.Tensor:
+    """Return the class that θ(T) predicts for each image, numbered without those that it never predicts."""
+    for (weight, bias), _ in layers[:-1]:
+        outputs = torch.addmm(bias, outputs, weight.T).relu_()
+    (weight, bias), _ = layers[-1]
+    return torch.addmm(bias, outputs, weight.T).argmax(1).unique(return_inverse=True)[1]
+
+
+def _of_each_class(labels: torch.Tensor, number: int) -> torch.Tensor:
+    """Return the indices of the first images of each class, `number` in all if there are as many of each."""
+    each = math.ceil(number / (int(labels.max()) + 1))
+    place = torch.nn.functional.one_hot(labels).cumsum(0).gather(1, labels.unsqueeze(1))[:, 0]
+    return (place <= each).nonzero()[:, 0]
+
+
+def _summary(outputs: torch.Tensor, targets: torch.Tensor, average: torch.Tensor) -> list[torch.Tensor]:
+    """Return outputs' inner products with the targets, (alphas, 2), their class means and their squared norms."""
+    flat = outputs.flatten(1)
+    return [flat @ targets.flatten(1).T, average @ outputs, flat.square().sum(1)]
+
+
+def _two_by_two(
+    targets: torch.Tensor, dots: torch.Tensor, least: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Solve the normal equations of the two targets for every α: k, c, and the squared norm of the fit, (alphas,).
+
+    Targets are scaled to norm 1. One with a norm up to `least` is not used; of two that point the same way, only the
+    first.
+    """
+    both = targets.flatten(1).double()
+    norms = both.norm(dim=1)
+    scale = torch.where(norms > least, 1 / norms, 0)
+    cosine = (both[0] @ both[1]) * scale.prod()
+    first, second = (dots.double() * scale).T
+    left = 1 - cosine**2
+    c = (second - cosine * first) / left if left > 1e-9 else torch.zeros_like(second)
+    k = first - cosine * c
+    return (k * scale[0]).to(dots), (c * scale[1]).to(dots), (k * first + c * second).to(dots)

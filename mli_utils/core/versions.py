@@ -10,7 +10,8 @@ VERSIONS: dict = {
     "training": {"fcn": 4, "vgg16": 3, "resnet18": 3, "vit": 2},  # θ(T), history or summary, by model
     "curves": 2,  # loss and error, given the endpoints
     "starts": 1,  # starting points `other` and `noise`
-    "weights_and_biases": 1,  # squares and predictions, given the endpoints
+    "weights_and_biases": 1,  # squares, given the endpoints
+    "law": 1,  # predicted curves, given the endpoints
     "bias_gap": 1,  # flows and surveys, given the parameters
     "hardness": 1,  # races of learning rates and linearised networks, given the configs
     "bias_ablation": 1,  # predictions for images, given the endpoints

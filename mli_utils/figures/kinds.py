@@ -1,6 +1,5 @@
 """Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.core import estimates
-from mli_utils.core.config import DATASETS, InputError
+from mli_utils.core.config import InputError
+from mli_utils.core.plateaus import classes_of, thresholds
 from mli_utils.figures.style import LABELS, PALETTE, colours, style
 
 
@@ -23,12 +23,13 @@ def curve_figure(
     """Plot curves over α: one line per value of `hue`, separate panels per measure.
 
     Lines are means over runs; bands span the lowest to the highest run. Dotted lines mark chance with k classes: loss
-    ln k, error 1 − 1/k.
+    ln k, error 1 − 1/k. A measure that all curves lack, such as the error of a regression, is left out.
 
     Parameters
     ----------
     curves : pandas.DataFrame
-        Columns `dataset`, `alpha`, `hue` and the measures, as `interpolate` returns them.
+        Columns `dataset` or `classes`, `alpha`, `hue` and the measures, as `interpolate` and `interpolate_model` return
+        them.
     hue : str
         Column whose values get a line each.
     columns : str, optional
@@ -46,8 +47,10 @@ def curve_figure(
     InputError
         A named column is missing.
     """
-    if nothing_to_draw(curves, "alpha", hue, columns, *measures):
+    measures = [name for name in measures if name not in curves or curves[name].notna().any()]
+    if nothing_to_draw(curves, "alpha", hue, columns, *measures) or not measures:
         return empty_figure()
+    labels = LABELS if "dataset" in curves else {**LABELS, "loss": "loss", "error": "error"}
     keys = [name for name in dict.fromkeys(["alpha", hue, columns]) if name]
     grouped = curves.groupby(keys, sort=False)[list(measures)]  # ten times as fast as seaborn's means and bands
     tall = grouped.mean().reset_index().melt(id_vars=keys, value_vars=list(measures), var_name="measure")
@@ -71,18 +74,17 @@ def curve_figure(
             facet_kws={"sharey": "row" if columns else False, "legend_out": False},
         )
         grid.set_titles("")
-        chance = {name: (math.log(spec.classes), 1 - 1 / spec.classes) for name, spec in DATASETS.items()}
         for key, axes in grid.axes_dict.items():
             measure, value = key if columns else (key, None)
             for name, colour in zip(names, colours(len(names)), strict=True):
                 band = bands[(bands[hue] == name) & (bands[columns] == value if columns else True)]
                 axes.fill_between(band.alpha, band[measure, "min"], band[measure, "max"], color=colour, alpha=0.2)
-            for of_loss, of_error in {chance[name] for name in curves["dataset"].unique()}:
-                axes.axhline(of_loss if measure == "loss" else of_error, color="0.4", ls=":", lw=1)
+            for classes in classes_of(curves).dropna().unique() if measure in ("loss", "error") else ():
+                axes.axhline(thresholds(classes, 0)[measure], color="0.4", ls=":", lw=1)
             axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], ylim=(0, None))
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
             if not columns or value == tall[columns].iloc[0]:
-                axes.set_ylabel(LABELS.get(measure, measure))
+                axes.set_ylabel(labels.get(measure, measure))
             if columns and measure == measures[0]:
                 axes.set_title(f"{LABELS.get(columns, columns)}: {value}")
         title = LABELS.get(hue, hue)

@@ -216,10 +216,15 @@ def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callabl
 
 
 def curve_of(run: Run, body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
-    """Convert stored losses and counts to columns of a curve, one row per point, or per point and class."""
+    """Convert stored losses and counts of a run as `curve_columns` does."""
+    return curve_columns({"class_counts": run.summary["class_counts"], **body}, points, by_class)
+
+
+def curve_columns(body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
+    """Convert losses and counts to columns of a curve, one row per point, or per point and class."""
     loss = np.array(body["loss"], float)
     finite = np.isfinite(loss)
-    wrong, members = np.array(body["wrong"]), np.array(body.get("class_counts", run.summary["class_counts"]))
+    wrong, members = np.array(body["wrong"]), np.array(body["class_counts"])
     values = {"alpha": points, "loss": loss, "error": np.where(finite, wrong.sum(1) / members.sum(), np.nan)}
     if by_class:
         classes = wrong.shape[1]

@@ -18,14 +18,16 @@ from matplotlib.figure import Figure
 
 from mli_utils.core.config import DATASETS, InputError
 from mli_utils.core.data import ImageSet
-from mli_utils.core.estimates import mean_and_interval
+from mli_utils.core.estimates import interval, mean_and_interval
 from mli_utils.core.evaluation import plain_float32, statistics_of
 from mli_utils.core.parameters import device_of
 from mli_utils.core.paths import alpha_grid, interpolate_parameters, schedules
-from mli_utils.core.plateaus import plateau
-from mli_utils.figures.kinds import empty_figure, nothing
+from mli_utils.core.plateaus import only_fitted, plateau
+from mli_utils.core.words import span
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
 from mli_utils.figures.style import LABELS, PALETTE, style
+from mli_utils.runs.biases import biased_curves, dose
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import Measurement, measure
 from mli_utils.runs.trained import Run, counts, fields_of, table, tidy_frame
@@ -309,7 +311,7 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
     fitted : curves of fitted networks on both paths
     plateaus : their plateaus
     """
-    if nothing(fitted, "alpha", "error"):
+    if nothing_to_draw(fitted, "alpha", "error"):
         return empty_figure()
     chance = 1 - 1 / DATASETS[fitted.dataset.iloc[0]].classes
     with style():
@@ -329,6 +331,41 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
         axes.set(ylabel=LABELS["error"])
         axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8])
     return figure
+
+
+def dosed(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> pd.DataFrame:
+    """Give bias-free networks an output bias after training; return their plateaus, with a column `gap` (logits).
+
+    The bias is `gap` for one class, which the seed chooses, and 0 for the others. It moves linearly.
+    """
+    free = [run for run in runs if run.config.bias == "none"]
+    curves = biased_curves(free, [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in free], alphas)
+    found = only_fitted(plateau(curves))
+    return found.assign(gap=found.path.astype(float))
+
+
+def dose_figure(doses: pd.DataFrame) -> Figure:
+    """Plot the error plateau of `dosed` networks against the gap: a thin line a network, means with intervals."""
+    if nothing_to_draw(doses, "gap", "error_plateau"):
+        return empty_figure()
+    lengths = doses.pivot(index="gap", columns="seed", values="error_plateau")
+    mean, low, high = np.array([interval(row) for row in lengths.to_numpy()]).T
+    places = range(len(lengths))
+    with style():
+        figure, axes = plt.subplots(figsize=(4.9, 3.9), layout="constrained")
+        axes.plot(places, lengths, color=PALETTE[2], lw=0.7, alpha=0.4)
+        look = {"color": PALETTE[2], "fmt": "o-", "lw": 2.6, "ms": 7, "capsize": 4}
+        axes.errorbar(places, mean, np.nan_to_num([mean - low, high - mean]), **look)
+        axes.set_xticks(places, [f"{gap:g}" for gap in lengths.index])
+        axes.set(xlabel="output bias given to one class (logits)", ylabel=LABELS["error_plateau"], ylim=(0, 1))
+        axes.text(0, mean[0] + 0.12, "as trained:\nno bias", color="0.15", ha="center")
+    return figure
+
+
+def dose_numbers(doses: pd.DataFrame) -> dict[str, float | str]:
+    """Return the numbers in the text on `dosed` networks."""
+    lengths = [span(mean_and_interval(some.error_plateau)) for _, some in doses.groupby("gap")]
+    return {"dose/least": lengths[0], "dose/most": lengths[-1], "dose/largest": doses.gap.max()} if lengths else {}
 
 
 def compare(plateaus: pd.DataFrame) -> pd.DataFrame:

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from mli_utils.core.plateaus import monotonicity_gap
 from mli_utils.core.theory import biases_from_weights, flow_curve, solve_flow
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import in_order, style
+from mli_utils.figures.style import colours, in_order, style
 from mli_utils.runs.measured import cached_frame
 
 MODEL = {"noise": 0.1, "final_loss": 1e-2}  # fixed arguments of `solve_flow`
 DISTINCT = 0.05  # least `margin` at which the last two classes learned are distinct
 SMALL_GAP = 1.0  # below it the softmax does not saturate
 RISE = 1e-3  # nats; smaller rises of the loss are ignored
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # with a colour each, lines in any light
 
 
 def through_time(r: int, delta: float, k: int, seed: int = 0, points: int = 400, digits: int = 17) -> pd.DataFrame:
@@ -117,6 +118,7 @@ def claims(configurations: pd.DataFrame) -> dict[str, pd.Series]:
 def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 04."""
     deep, shallow = configurations[configurations.r >= 3], configurations[configurations.r == 2]
+    found = claims(configurations)
     rising = configurations[configurations.bump > RISE]
     slopes = {
         r: np.polyfit(np.log(of.delta), np.log(of.gap), 1)[0]
@@ -134,7 +136,8 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
         "shallow_agree": shallow.agrees.sum(),
         "shallow": len(shallow),
         "slopes": "; ".join(f"{slope:.2f} for r = {r} ({2 - r} predicted)" for r, slope in slopes.items()),
-        "deviation": configurations.deviation.max(),
+        "growth": found["small-start-makes-a-gap"].mean(),
+        "growth_two": found["no-such-gap-at-two"].mean(),
         "rising": len(rising),
         "smallest_rising": rising.gap.min(),
         "largest_bump": configurations.bump.max(),
@@ -177,10 +180,12 @@ def moving(powers: list[int], deltas: list[float], classes: list[int]) -> Moving
                 "legendgroup": name,
                 "showlegend": measure == "weight",
                 "yaxis": axis,
-                "line": {"color": colour, "width": 2.5},
+                "line": {"color": colour, "dash": dash, "width": 2.5},
             }
             for measure, axis in (("weight", "y"), ("bias", "y2"))
-            for (name, of_class), colour in zip(flow.groupby("class", sort=False), in_order(k), strict=True)
+            for (name, of_class), colour, dash in zip(
+                flow.groupby("class", sort=False), colours(k), DASHES, strict=False
+            )
         ]
 
     controls: dict[str, list] = {"r": powers, "δ": deltas, "classes": classes}

@@ -13,7 +13,7 @@ from mli_utils.core.estimates import ESTIMATE, clustered_mean, clustered_share, 
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.figures.style import LABELS, colours, in_order, style
 from mli_utils.runs.budgets import BRIGHTNESS
 from mli_utils.runs.measured import order_correlations
 from mli_utils.runs.trained import Run, counts
@@ -240,14 +240,13 @@ def plateau_predictions(classes: pd.DataFrame, curves: pd.DataFrame, tolerance: 
 
     Returns
     -------
-    `run`; `seed`; `error_plateau`; `last`, the class learned last (classes never learned come after all others);
-    `largest`, `guess` and `smallest`, the classes of `predicted_as`; `as_largest`, `as_guess` and `as_smallest`, their
-    mean shares of the predictions at grid points 0 < α ≤ error plateau (NaN without such points)
+    `run`; `seed`; `error_plateau`; `largest`, `guess` and `smallest`, the classes of `predicted_as`; `as_largest`,
+    `as_guess` and `as_smallest`, their mean shares of the predictions at grid points 0 < α ≤ error plateau (NaN without
+    such points)
     """
     shares, lengths = predicted_as(classes, curves), plateau(curves[curves.label == 0], tolerance)
     found = _numbered(classes, lengths).set_index("run")[["seed", "error_plateau"]]
     found = found.join(_kinds(classes, _numbered(classes, curves)))
-    found["last"] = _by_run(classes.fillna({"learned_at": np.inf})).learned_at.idxmax()
     on_plateau = shares[(shares.alpha > 0) & (shares.alpha <= shares.run.map(found.error_plateau))]
     means = on_plateau.groupby(["run", "kind"]).share.apply(pd.Series.mean).unstack("kind")  # sums in the order of α
     return found.join(means.reindex(columns=list(KINDS)).add_prefix("as_")).reset_index()
@@ -267,6 +266,31 @@ def _kinds(classes: pd.DataFrame, numbered: pd.DataFrame) -> pd.DataFrame:
 def _by_run(frame: pd.DataFrame):
     """Group rows by run, with the class as index."""
     return frame.set_index("label").groupby("run")
+
+
+def course_figure(plain: pd.DataFrame, ended: pd.DataFrame) -> Figure:
+    """Plot the output biases of the first network that fitted against training step; a dot where a class was learned.
+
+    Parameters
+    ----------
+    plain : `budgets.budgets` of plain images
+    ended : `budgets.learned` of fitted networks, of any designs
+    """
+    ends = ended[ended.design == "plain"]
+    if nothing_to_draw(ends, "output_bias"):
+        return empty_figure()
+    ends = ends[ends.run == ends.run.min()].sort_values("separated_at")
+    course = plain[plain.run == ends.run.iloc[0]].pivot(index="step", columns="label", values="output_bias")
+    with style():
+        figure, axes = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
+        for end, colour in zip(ends.itertuples(), in_order(len(ends)), strict=True):
+            axes.plot(course.index, course[end.label], color=colour, lw=1.6)
+            axes.annotate(end.label, (course.index[-1], end.output_bias), (5, 0), textcoords="offset points",
+                          va="center", size=9, color=colour)  # fmt: skip
+            if np.isfinite(end.separated_at):
+                axes.plot(end.separated_at, course[end.label][end.separated_at], "o", color=colour, ms=6)
+        axes.set(xlabel="step of training", ylabel="output bias (logits)")
+    return figure
 
 
 def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
@@ -327,7 +351,7 @@ def measured(classes: pd.DataFrame, curves: pd.DataFrame, designs: pd.DataFrame,
 def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFrame, designs: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 07: of all runs, and of `measured`'s frames."""
     members = runs[0].summary["class_counts"]
-    last, largest, guess = (predictions[name] for name in ("last", "largest", "guess"))
+    largest, guess = predictions.largest, predictions.guess
     fitted = [run for run in runs if run.summary["status"] == "fitted"]
     plain = designs[designs.design == "plain"]
     compared = recomputed(fitted, plain)
@@ -343,7 +367,6 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
         **{f"{design}_networks": of_designs.get(design, 0) for design in ("equal", "dimmed")},
         **identities,
         "largest_is_guess": (largest == guess).sum(),
-        "last_is_guess": (last == guess).sum(),
         "as_largest": 100 * predictions.as_largest.mean(),
         "as_guess": 100 * predictions.as_guess.mean(),
         "with_plateau": predictions.as_largest.notna().sum(),

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils.core.estimates import intervals
+from mli_utils.core.estimates import clustered_mean, intervals
 from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, style
+from mli_utils.figures.style import LABELS, in_order, style
 from mli_utils.runs.trained import Run, counts, table
 
 WITH, WITHOUT, EFFECT = "with output bias", "without biases", "effect"  # error plateaus (α), and their difference
@@ -49,21 +49,6 @@ def cells(pairs: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(marked=(rows.low > 0) | (rows.high < 0))
 
 
-def onset(of_cells: pd.DataFrame, bound: float) -> pd.Series:
-    """Return the smallest depth at which an interval lies above `bound` (α), by scale; NaN where none does."""
-    return of_cells.depth.where(of_cells.low > bound).groupby(of_cells.init_scale).min()
-
-
-def onset_in_words(of_cells: pd.DataFrame, bound: float) -> str:
-    """Say `onset` in words, scale by scale."""
-    depths = onset(of_cells, bound)
-    said = [f"from depth {depth:g} on at scale {scale:g}" for scale, depth in depths.dropna().items()]
-    none = [f"{scale:g}" for scale in depths.index[depths.isna()]]
-    if none:
-        said.append(f"at no depth at scale {' or '.join(none)}")
-    return ", ".join(said)
-
-
 def trend(pairs: pd.DataFrame, along: str, measure: str) -> pd.Series:
     """Compute Kendall's τ-a between `along` and a measure for each seed, over all values of `along`.
 
@@ -73,14 +58,6 @@ def trend(pairs: pd.DataFrame, along: str, measure: str) -> pd.Series:
     wide = pairs.pivot(index="seed", columns=along, values=measure)
     steps = [np.sign(wide[after] - wide[before]) for before, after in itertools.combinations(sorted(wide), 2)]
     return pd.concat(steps, axis=1).mean(axis=1, skipna=False)
-
-
-def course(means: Sequence[float]) -> str:
-    """Describe whether the means of an effect rise at every step."""
-    steps = np.diff(np.asarray(means, float))
-    if np.isnan(steps).any():
-        return "is not known everywhere"
-    return "rises at every step" if (steps > 0).all() else "does not rise at every step"
 
 
 def interaction(pairs: pd.DataFrame) -> pd.Series:
@@ -148,6 +125,17 @@ def measured(fitted: pd.DataFrame, tried: pd.DataFrame, base: Mapping, tolerance
     }
 
 
+def trends(found: Mapping[str, pd.Series]) -> dict[str, str]:
+    """Return, in words, the means of the claims about Kendall's τ, from `measured`."""
+    named = [name for name in found if "grows-" in name or "acts-" in name]
+    return {f"{name}/τ": span(clustered_mean(found[name], "seed", (-1, 1))) for name in named}
+
+
+def deepest(lengths: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the greatest depth."""
+    return lengths[lengths.depth == lengths.depth.max()]
+
+
 def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bound: float) -> dict:
     """Return the numbers in the text of section 06, from `cells` and the means of `training_effects`."""
     ended = only_fitted(table(runs))
@@ -162,9 +150,7 @@ def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bou
     effect = of_cells.set_index(list(CELL))
     changed = ways[(ways.measure == EFFECT) & (ways.training != BASE)].sort_values("mean")
     return {
-        "depth_course": course(effect["mean"].xs(small, level="init_scale").sort_index()),
-        "scale_course": course(effect["mean"].xs(deep, level="depth").sort_index(ascending=False)),
-        "begins": onset_in_words(of_cells, bound),
+        "beyond_cells": int((of_cells.low > bound).sum()),
         "bound": f"{bound:g}",
         "shallowest": shallow,
         "deepest": deep,
@@ -181,6 +167,26 @@ def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bou
         **{f"{place}_training": changed.training.iloc[i] for place, i in (("least", 0), ("most", -1))},
         **counts(runs),
     }
+
+
+def length_figure(lengths: pd.DataFrame) -> Figure:
+    """Plot `plateaus` against depth, means with intervals over seeds: a line a scale, a panel for each of `KINDS`."""
+    if nothing_to_draw(lengths, "depth", "error_plateau"):
+        return empty_figure()
+    means = intervals(lengths, ["networks", *CELL], ["error_plateau"], {"error_plateau": (0, 1)}).sort_values("depth")
+    scales = sorted(set(means.init_scale))
+    with style():
+        figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+        for axes, networks in zip(panels, KINDS.values(), strict=True):
+            for scale, colour, mark in zip(scales, in_order(len(scales)), "osD^v", strict=False):
+                some = means[(means.networks == networks) & (means.init_scale == scale)]
+                ends = [some["mean"] - some.low, some.high - some["mean"]]
+                look = {"fmt": f"{mark}-", "color": colour, "capsize": 3, "label": f"{scale:g}"}
+                axes.errorbar(some.depth, some["mean"], ends, **look)
+            axes.set(title=networks, xlabel=LABELS["depth"], xticks=sorted(set(means.depth)), ylim=(0, None))
+        panels[0].set_ylabel(LABELS["error_plateau"])
+        panels[1].legend(title=LABELS["init_scale"])
+    return figure
 
 
 def map_figure(of_cells: pd.DataFrame, bound: float) -> Figure:

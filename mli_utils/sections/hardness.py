@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 from torch.func import jacrev, vmap
 
-from mli_utils.core import theory
 from mli_utils.core.config import DATASETS, InputError, RunConfig, grid
 from mli_utils.core.curves import curve
 from mli_utils.core.data import ImageSet
@@ -26,7 +25,7 @@ from mli_utils.core.evaluation import plain_float32, sum_metrics
 from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
 from mli_utils.core.parameters import Params
-from mli_utils.core.plateaus import crossing, monotonicity_gap, split_curves, thresholds
+from mli_utils.core.plateaus import crossing, split_curves, thresholds
 from mli_utils.core.training import Trained, log_steps, train_group
 from mli_utils.core.versions import VERSIONS
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
@@ -178,18 +177,12 @@ def searches(networks: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Frame of `problem`, `bias`, `networks`, `fitted` (numbers of networks), `steps` (median), `fewest`, `most` (of those
-    that fitted), and a column per learning rate: how often it was the fastest
+    Frame of `problem`, `bias`, `networks`, `fitted` (numbers of networks), `steps` (median of those that fitted), and a
+    column per learning rate: how often it was the fastest
     """
     one_each = networks.drop_duplicates(["problem", "bias", "seed"])
     groups = one_each.assign(steps=one_each.steps.where(one_each.fitted)).groupby(["problem", "bias"], sort=False)
-    table = groups.agg(
-        networks=("seed", "size"),
-        fitted=("fitted", "sum"),
-        steps=("steps", "median"),
-        fewest=("steps", "min"),
-        most=("steps", "max"),
-    )
+    table = groups.agg(networks=("seed", "size"), fitted=("fitted", "sum"), steps=("steps", "median"))
     counts = groups.lr.value_counts().unstack("lr", fill_value=0).sort_index(axis=1).rename(columns="{:g}".format)
     return table.join(counts).reset_index()
 
@@ -200,10 +193,9 @@ def effects(networks: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     Frame indexed by `seed`: `random labels/steps`, `stretched inputs/steps`: steps over those with true labels, without
-    biases; `…/error`, `…/loss`: differences of their plateaus (α); `…/biased steps`, `…/biased error`, `…/biased loss`:
-    the same with an output bias; `bias/steps`, `bias/error`, `bias/loss`: an output bias against none, means over
-    problems (geometric of steps); `path/error`, `path/loss`: linear against homogeneous path, with an output bias;
-    `harder/biased error`: the mean of both harder problems' differences, with an output bias
+    biases; `…/error`, `…/loss`: differences of their plateaus (α); `bias/steps`, `bias/error`, `bias/loss`: an output
+    bias against none, means over problems (geometric of steps); `path/error`: linear against homogeneous path, with an
+    output bias; `harder/biased error`: the mean difference of both harder problems from true labels, with one
     """
     kept = networks.assign(steps=np.log(networks.steps.where(networks.fitted)))
     measures = {"steps": "steps", "error": "error_plateau", "loss": "loss_plateau"}
@@ -211,15 +203,13 @@ def effects(networks: pd.DataFrame) -> pd.DataFrame:
     base, *others = PROBLEMS
     found = {}
     for short, measure in measures.items():
-        plain, biased, homogeneous = (wide[measure][form] for form in FORMS)
-        for problem in others:
-            found[f"{problem}/{short}"] = plain[problem] - plain[base]
-            found[f"{problem}/biased {short}"] = biased[problem] - biased[base]
+        plain, biased = wide[measure][FORMS[0]], wide[measure][FORMS[1]]
+        found |= {f"{problem}/{short}": plain[problem] - plain[base] for problem in others}
         found[f"bias/{short}"] = (biased - plain).mean(axis=1, skipna=False)
-        if short != "steps":
-            found[f"path/{short}"] = (biased - homogeneous).mean(axis=1, skipna=False)
+    biased, homogeneous = (wide["error_plateau"][form] for form in FORMS[1:])
+    found["path/error"] = (biased - homogeneous).mean(axis=1, skipna=False)
+    found["harder/biased error"] = biased[others].sub(biased[base], axis=0).mean(axis=1, skipna=False)
     frame = pd.DataFrame(found)
-    frame["harder/biased error"] = frame[[f"{problem}/biased error" for problem in others]].mean(axis=1, skipna=False)
     return frame.assign(**{name: np.exp(frame[name]) for name in frame if name.endswith("steps")})
 
 
@@ -317,15 +307,6 @@ def train_linearised(config: RunConfig, images: ImageSet) -> tuple[int, float, b
     return step, float(rate[best]), bool(reached[best]), first, logits[best].clone()
 
 
-def linear_curve(ends: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor, alphas: np.ndarray) -> pd.DataFrame:
-    """Return `alpha`, `loss`, `error` of a linearised network on the line: its logits move on a line, too."""
-    start, end = ends
-    share = torch.from_numpy(alphas).float().view(-1, 1, 1)
-    found = sum_metrics((1 - share) * start + share * end, labels)
-    loss, error = (found["loss"] / len(labels)).numpy(), (found["wrong"].sum(1) / len(labels)).numpy()
-    return pd.DataFrame({"alpha": alphas, "loss": loss, "error": error})
-
-
 def linearised(networks: Mapping, seeds: Sequence[int], n_train: int, alphas: int) -> pd.DataFrame:
     """Train networks with an output bias, and the same networks linearised at θ(0), on the same images; or read them.
 
@@ -352,8 +333,12 @@ def _linearised(configs: list[dict], points: int, made_by: dict) -> pd.DataFrame
     own = pd.DataFrame({**fields, **of_run, "alpha": alphas, "loss": measured["loss"], "error": errors})
     with plain_float32():
         steps, rate, done, *ends = train_linearised(entered[0], images)
-    line = linear_curve((ends[0], ends[1]), images.labels, alphas)
-    return pd.concat([own, line.assign(**fields, network="linearised", lr=rate, steps=steps, solved=done)])[list(own)]
+    share = torch.from_numpy(alphas).float().view(-1, 1, 1)  # its logits move on a line, too
+    found = sum_metrics((1 - share) * ends[0] + share * ends[1], images.labels)
+    of_run = {"network": "linearised", "lr": rate, "steps": steps, "solved": done}
+    sums = {"loss": found["loss"], "error": found["wrong"].sum(1)}
+    measured = {name: (values / len(images)).numpy() for name, values in sums.items()}
+    return pd.concat([own, pd.DataFrame({**fields, **of_run, "alpha": alphas, **measured})])
 
 
 def longest_convex(first: float, last: float, classes: int, tolerance: float = 0.1) -> float:
@@ -410,13 +395,11 @@ class Solution:
     steps : steps to the threshold at the best step size; None if none reached it
     step_size : best step size, in units of `Problem.unit`; if none reached the threshold, the largest at which the loss
         never rose
-    window : largest over smallest step size with at most twice the steps; 0 if none reached the threshold
     end : final parameters, (n,)
     """
 
     steps: int | None
     step_size: float
-    window: float
     end: np.ndarray
 
 
@@ -433,17 +416,6 @@ def scalar_power(r: int, start: float = 0.5) -> Problem:
 def _power(values: np.ndarray, r: int) -> np.ndarray:
     """Compute values^r for positive values, at most 700."""
     return np.exp(np.minimum(r * np.log(values), math.log(700)))
-
-
-def four_classes(r: int, delta: float = 0.5, noise: float = 0.01) -> Problem:
-    """Return the r-homogeneous model with biases (section 04), four classes, initial weights near δ."""
-    k = 4
-    return Problem(
-        f"four classes, power {r}",
-        lambda params: theory.mean_loss(*theory.unpack(params, k), r),
-        lambda params: -theory.velocity(params, r, k),
-        np.concatenate([theory.initial_weights(k, delta, noise=noise).ravel(), np.zeros(k)]),
-    )
 
 
 def stretched_bowl(condition: float, dimensions: int = 20) -> Problem:
@@ -493,22 +465,20 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
             losses[running] = now
             solved = now <= SOLVED * first
             steps[running[solved]] = step
-            # more than four times the fewest steps: neither the best nor in its window
-            hopeless = ~np.isfinite(now) | (step > 4 * steps.min())
+            hopeless = ~np.isfinite(now) | np.isfinite(steps.min())
             settled = np.abs(step_sizes[running, None] * unit * problem.gradient(ends[running])).max(1) < 1e-14
             running = running[~(solved | hopeless | settled)]
             if not len(running):
                 break
     if np.isfinite(steps).any():
         best = int(np.argmin(steps))
-        good = step_sizes[steps <= 2 * steps[best]]
-        return Solution(int(steps[best]), float(step_sizes[best]), float(good[-1] / good[0]), ends[best])
+        return Solution(int(steps[best]), float(step_sizes[best]), ends[best])
     if not monotone.any():
         raise InputError(
             f"no step size from {step_sizes[0]:g} to {step_sizes[-1]:g} lowers the loss; allowed: smaller ones"
         )
     best = int(np.flatnonzero(monotone)[-1])
-    return Solution(None, float(step_sizes[best]), 0.0, ends[best])
+    return Solution(None, float(step_sizes[best]), ends[best])
 
 
 def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
@@ -519,28 +489,16 @@ def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
     return (losses - last) / (first - last)
 
 
-def nearest_solution(r: int, start: float = 0.5) -> float:
-    """Return the smallest weight that solves `scalar_power`, at which the loss equals the threshold."""
-    return _weight_at(SOLVED * _first_loss(r, start), r)
-
-
 def exact_plateau(r: int, start: float = 0.5) -> float:
     """Return the α at which a tenth of the loss is lost on the line of `scalar_power` to its nearest solution.
 
     The loss ℓ is reached at the weight w(ℓ) = (−ln(e^ℓ − 1))^(1/r), which tends to 1 as r grows, for every ℓ < ln 2. So
     α = (w(0.9 first + 0.1 last) − start) / (w(last) − start) tends to 1 for any start in (0, 1).
     """
-    first = _first_loss(r, start)
+    first = math.log1p(math.exp(-(start**r)))
     last = SOLVED * first
-    return (_weight_at(0.9 * first + 0.1 * last, r) - start) / (_weight_at(last, r) - start)
-
-
-def _first_loss(r: int, start: float) -> float:
-    return math.log1p(math.exp(-(start**r)))
-
-
-def _weight_at(loss: float, r: int) -> float:
-    return math.log(1 / math.expm1(loss)) ** (1 / r)
+    leaves, solves = (math.log(1 / math.expm1(loss)) ** (1 / r) for loss in (0.9 * first + 0.1 * last, last))
+    return (leaves - start) / (solves - start)
 
 
 def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -548,8 +506,7 @@ def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.Da
 
     Returns
     -------
-    table : one row per problem: `steps` (missing if unsolved), `step size` (in units of `Problem.unit`), `window`,
-        `plateau` (α up to which at least 0.9 of the loss remains), `largest rise`, `convex`
+    table : one row per problem: `steps` (missing if unsolved), `plateau` (α up to which 0.9 of the loss remains)
     lines : tidy rows of `problem`, `alpha`, `to lose` (see `line`)
     """
     alphas = np.linspace(0, 1, points)
@@ -557,44 +514,35 @@ def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.Da
     for problem in problems:
         found = solve(problem, budget)
         curve = line(problem, found.end, alphas)
-        rows.append(
-            {
-                "problem": problem.name,
-                "steps": found.steps,
-                "step size": found.step_size,
-                "window": found.window,
-                "plateau": crossing(alphas, curve, 0.9),
-                "largest rise": monotonicity_gap(curve),
-                "convex": bool(np.diff(curve, 2).min() > -1e-9),
-            }
-        )
+        rows.append({"problem": problem.name, "steps": found.steps, "plateau": crossing(alphas, curve, 0.9)})
         lines.append(pd.DataFrame({"problem": problem.name, "alpha": alphas, "to lose": curve}))
     return pd.DataFrame(rows).astype({"steps": "Int64"}), pd.concat(lines, ignore_index=True)
 
 
-def growth(powers: Sequence[int], budget: int, points: int) -> pd.DataFrame:
-    """Survey `scalar_power`, one row per power, with the plateau on the line to the nearest solution."""
-    problems = [scalar_power(power) for power in powers]
-    alphas, nearest = np.linspace(0, 1, points), [np.array([nearest_solution(power)]) for power in powers]
-    curves = [line(problem, end, alphas) for problem, end in zip(problems, nearest, strict=True)]
-    table = survey(problems, budget, points)[0][["problem", "steps", "window", "plateau"]]
-    measured = [crossing(alphas, curve, 0.9) for curve in curves]
-    return table.assign(**{NEAREST: measured, "by its formula": [exact_plateau(power) for power in powers]})
+def growth(powers: Sequence[int], budget: int) -> pd.DataFrame:
+    """Solve `scalar_power`, one row per power: `power`, `steps`, and the plateau to the nearest solution."""
+    rows = [{"power": r, "steps": solve(scalar_power(r), budget).steps, NEAREST: exact_plateau(r)} for r in powers]
+    return pd.DataFrame(rows)
 
 
 def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
-    """Plot the remaining loss over α, and bars of the steps to solve each problem on a logarithmic axis."""
+    """Plot the remaining loss over α, and a dot at the steps to solve each problem; an arrow if never within budget."""
     names, of_names = list(table.problem), colours(len(table))
-    lengths = table.steps.fillna(budget).astype(int)
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3), layout="constrained")
         looks = {"hue": "problem", "style": "problem", "palette": of_names, "legend": False}
         sns.lineplot(lines, x="alpha", y="to lose", **looks, ax=left)
         left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
-        bars = right.barh(names, lengths, left=0.5, color=of_names, alpha=0.85)
-        right.bar_label(bars, ["never" if pd.isna(steps) else str(steps) for steps in table.steps], padding=4)
+        for place, (steps, colour) in enumerate(zip(table.steps, of_names, strict=True)):
+            never = pd.isna(steps)
+            at, said = (budget, "never") if never else (steps, str(steps))
+            if never:
+                right.annotate("", (budget * 8, place), (at, place), arrowprops={"arrowstyle": "->", "color": colour})
+            right.plot(at, place, "o", color=colour, ms=8, mfc="white" if never else colour)
+            right.annotate(said, (at, place), (0, 8), textcoords="offset points", ha="center")
         right.set(xscale="log", xlim=(0.5, budget * 12), xlabel="steps at the best step size")
-        right.invert_yaxis()
+        right.set_yticks(range(len(names)), names)
+        right.set_ylim(len(names) - 0.5, -0.7)
     return figure
 
 
@@ -626,12 +574,9 @@ def numbers(searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, g
     straight = linear[linear.network == "linearised"]
     found = {
         "step_sizes": len(STEP_SIZES),
-        "convex": " and ".join(table.problem[table.convex]),
-        "rise": table["largest rise"].max(),
         "longest": grown[NEAREST].max(),
         "networks": int(searched.networks.sum()),
         "unfitted": int((searched.networks - searched.fitted).sum()),
-        "bend": straight.bend.min(),
         "bound": straight.bound.max(),
     }
     for row in searched.itertuples():
@@ -641,13 +586,6 @@ def numbers(searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, g
         found |= {f"{network}/{name}": float(value) for name, value in medians.items()}
     for row in table.to_dict("records"):
         name = row["problem"].partition(",")[0]
-        found |= {f"{name}/{column}": row[column] for column in ("plateau", "window")}
-        found[f"{name}/steps"] = _in_words(row["steps"])
+        steps = "never" if pd.isna(row["steps"]) else f"in {row['steps']} step{'s' * (row['steps'] != 1)}"
+        found |= {f"{name}/plateau": row["plateau"], f"{name}/steps": steps}
     return found
-
-
-def _in_words(steps: int) -> str:
-    """Format a number of steps."""
-    if pd.isna(steps):
-        return "no number of steps"
-    return "one step" if steps == 1 else f"{steps} steps"

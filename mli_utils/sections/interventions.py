@@ -13,12 +13,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.core import estimates
-from mli_utils.core.config import DATASETS, FIELDS, InputError, choose
+from mli_utils.core.config import FIELDS, InputError, choose
 from mli_utils.core.curves import Bias, with_biases
-from mli_utils.core.evaluation import plain_float32
 from mli_utils.core.networks import weights_and_biases
 from mli_utils.core.parameters import device_of
-from mli_utils.core.plateaus import crossing, only_fitted, plateau, split_curves, thresholds
+from mli_utils.core.plateaus import only_fitted, plateau, plateau_ends
+from mli_utils.core.theory import closed_form, predicted_logits
+from mli_utils.core.versions import VERSIONS
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import colours, style
@@ -27,8 +28,7 @@ from mli_utils.runs.measured import interpolate
 from mli_utils.runs.trained import Run, counts, table
 
 USUAL = "as usual"  # baseline of the training variants
-MEASURED = {"measured": "own", "measured from the origin": "zero"}  # name in tables: start of `biased_curves`
-PREDICTIONS = {"predicted with overlap": "overlap", "predicted from the origin": "origin"}  # of `predicted_curves`
+PREDICTIONS = ("closed form", "two scalars", "class means")  # rungs of section 03's ladder
 
 CHANGES = {  # functions of a run and a donor run
     "as trained": lambda run, donor: trained_bias(run),
@@ -50,42 +50,39 @@ def changed_biases(runs: Sequence[Run], changes: Iterable[str] = tuple(CHANGES))
 
 
 def predicted_curves(
-    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "overlap"
+    runs: Sequence[Run], biases: Sequence[Mapping[str, Bias]], alphas: int = 51, kind: str = "class means"
 ) -> pd.DataFrame:
-    """Predict `biased_curves` from one forward pass of the trained network: z(α) = g(α) s + α^p b.
+    """Predict `biased_curves` of networks without biases from their two ends: the logits at α, plus α^p b.
 
-    s are its logits without output bias. `origin`: g = α^r with depth r, exact if θ(0) = 0 (section 03's closed form).
-    `overlap`: g is the product over layers of α + (1−α) o, where o is the projection coefficient of W(0) h on W(T) h,
-    centred over images, with h the layer's inputs in the trained network.
+    The logits are those of section 03: `closed form`, α^r s with depth r and s the trained network's; `two scalars` and
+    `class means`, `core.theory.predicted_logits` without and with class means.
 
     Raises
     ------
     InputError
-        A network has hidden biases or normalization or is not fully connected, or the kind is unknown.
+        A network has biases or normalization or is not fully connected, or the kind is unknown.
     """
-    choose("kind of prediction", kind, PREDICTIONS.values())
+    choose("kind of prediction", kind, PREDICTIONS)
     for run in runs:
         config = run.config
-        if (config.model, config.normalization, config.bias == "all") != ("fcn", "none", False):
-            raise InputError(f"no prediction for {config}; allowed: fcn with bias 'none' or 'output', no norm")
-    return curves_under(runs, biases, alphas, {"predicted": kind}, partial(_from_the_end, kind=kind))
+        if (config.model, config.normalization, config.bias) != ("fcn", "none", "none"):
+            raise InputError(f"no prediction for {config}; allowed: fcn with bias 'none', no norm")
+    key = {"predicted": kind, "law": VERSIONS["law"]}
+    return curves_under(runs, biases, alphas, key, partial(_from_the_ends, kind=kind))
 
 
 @torch.no_grad()
-def _from_the_end(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
-    """Predict what `biased` measures from one forward pass."""
+def _from_the_ends(model, ends, images, points: np.ndarray, biases: Sequence[Bias], kind: str) -> dict:
+    """Predict what `biased` measures."""
     device = device_of(ends[0])
-    with plain_float32():
-        gain, signal = np.ones_like(points), images.images.to(device).flatten(1)
-        for first, last in zip(*([weight for weight, _ in weights_and_biases(side)] for side in ends), strict=True):
-            before, after = (signal @ weight.T for weight in (first, last))
-            apart = after - after.mean(0)  # centred over images
-            overlap = 0.0 if kind == "origin" else ((before * apart).sum() / apart.square().sum()).item()
-            gain *= points + (1 - points) * overlap
-            signal = after.relu()
-        scale = torch.tensor(gain, dtype=after.dtype, device=device)[:, None, None]
-        start = torch.zeros(after.shape[-1], device=device)
-        return with_biases(scale * after, points, start, biases, images.labels.to(device))
+    pixels, labels = images.images.to(device), images.labels.to(device)
+    if kind == "closed form":
+        depth = len(weights_and_biases(ends[1]))
+        signal = model.logits(ends[1], pixels)
+        logits = closed_form(signal, 0.0, depth, torch.as_tensor(points, device=device)[:, None, None]).to(signal)
+    else:
+        logits = predicted_logits(*ends, pixels, points, class_means=kind == "class means")
+    return with_biases(logits, points, torch.zeros(logits.shape[-1], device=device), biases, labels)
 
 
 def power_curves(runs: Sequence[Run], powers: Iterable[float], alphas: int = 51) -> pd.DataFrame:
@@ -103,39 +100,21 @@ def power_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
 def dose_curves(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> dict[str, pd.DataFrame]:
     """Return measured and predicted curves of bias-free networks given a `dose` of each gap, with the gap as `path`."""
     given = [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs]
-    found = {name: biased_curves(runs, given, alphas, start) for name, start in MEASURED.items()}
-    return found | {name: predicted_curves(runs, given, alphas, kind) for name, kind in PREDICTIONS.items()}
+    predicted = {kind: predicted_curves(runs, given, alphas, kind) for kind in PREDICTIONS}
+    return {"measured": biased_curves(runs, given, alphas), **predicted}
 
 
 def dose_responses(curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1) -> pd.DataFrame:
-    """Return ends of error plateaus on `dose_curves`, one row per run and `gap`; NaN for runs that did not fit."""
+    """Return where `dose_curves` leave the error plateau for good, one row per run and `gap`; NaN if it did not fit."""
     keys = ["status", "path", *FIELDS]
-    found = {
-        name: (plateau if name.startswith("measured") else predicted_ends)(some, tolerance).set_index(keys)
-        for name, some in curves.items()
-    }
-    frame = pd.DataFrame({name: ends.error_plateau for name, ends in found.items()}).reset_index()
+    found = {name: plateau_ends(some, tolerance).set_index(keys) for name, some in curves.items()}
+    frame = pd.DataFrame({name: some.end for name, some in found.items()}).reset_index()
     return only_fitted(frame.drop(columns="path")).assign(gap=frame.path.astype(float))
-
-
-def predicted_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Return where predicted curves leave the error plateau for good, one row per run and path.
-
-    `error_plateau` is the largest α with an error at or above the plateau's threshold, 0 if none: near α = 0, where
-    `overlap` wrongly treats W(0) as a scaled W(T), the predicted error may be below it.
-    """
-    fields, arrays = split_curves(curves, [*FIELDS, "status", "path"], ["alpha", "error"])
-    levels = [thresholds(DATASETS[dataset].classes, tolerance)["error"] for dataset in fields.dataset]
-    ends = [
-        1 - crossing(1 - curve["alpha"][::-1], -curve["error"][::-1], -level)
-        for curve, level in zip(arrays, levels, strict=True)
-    ]
-    return fields.assign(error_plateau=ends)
 
 
 def mean_responses(responses: pd.DataFrame) -> pd.DataFrame:
     """Average `dose_responses` over runs: rows of `gap`, `measure` and an estimate."""
-    return estimates.intervals(responses, ["gap"], [*MEASURED, *PREDICTIONS])
+    return estimates.intervals(responses, ["gap"], ["measured", *PREDICTIONS])
 
 
 def arm_curves(arms: Mapping[str, Sequence[Run]], alphas: int = 51) -> pd.DataFrame:
@@ -195,13 +174,12 @@ def measured(
         "swapped-bias-is-predicted": on_plateau.groupby("seed").as_largest.mean(),
         "loss-plateau-ignores-the-bias": loss["as trained"] - loss.zeroed,
         "a-gap-makes-a-plateau": dosed[max(dosed)] - dosed[min(dosed)],
-        "one-pass-predicts-doses": determinations["origin"],
-        "overlap-is-not-enough": determinations["overlap"],
+        "law-predicts-doses": determinations["class means"],
+        "law-predicts-within-doses": determinations["class means within"],
+        "closed-form-misses-doses": determinations["closed form"],
         "late-bias-narrows-the-gap": gap[USUAL] - gap[latest],
         "late-bias-shortens-the-plateau": length[USUAL] - length[latest],
         "mild-imbalance-changes-little": gap["unequal classes"] - gap[USUAL],
-        "smoothing-changes-little": gap[USUAL] - gap["smoothed labels"],
-        "decay-does-not-narrow-the-gap": gap[USUAL] - gap["weight decay"],
         "the-plateau-moves-with-the-gap": estimates.rank_correlation(
             ways, "bias_gap", "error_plateau", ["training"], "seed"
         ),
@@ -224,16 +202,14 @@ def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ra
         "largest_dose": largest,
         "least": dosed[smallest],
         "most": dosed[largest],
-        "r2_origin": span(determinations["identity"], ".3f"),
-        "r2_one_pass": span(determinations["origin"]),
-        "r2_overlap": span(determinations["overlap"]),
+        **{f"doses by {name}": span(found, ".3f") for name, found in determinations.items()},
         "late": ways.freeze_bias.max(),
         "late_gap": span(late.iloc[0]),
         "late_error": span(late.iloc[1]),
         "power_one": span(estimates.mean_and_interval(ramps[ramps.power == 1].error_plateau)),
         "power_depth": span(estimates.mean_and_interval(ramps[ramps.power == ramps.depth].error_plateau)),
         **counts(runs),
-        **ways[["imbalance", "label_smoothing", "weight_decay"]].max(),
+        "imbalance": ways.imbalance.max(),
     }
 
 
@@ -248,14 +224,16 @@ def _latest(ways: pd.DataFrame) -> str:
 
 
 def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
-    """Return R² of predicted and measured ends of plateaus: of both from the origin an `identity`."""
+    """Return R² of measured and predicted ends of plateaus, over all doses and `within` doses."""
     ends = _by_seed(responses, "gap")
-    pairs = {
-        "identity": ("measured from the origin", "predicted from the origin"),
-        "origin": ("measured", "predicted from the origin"),
-        "overlap": ("measured", "predicted with overlap"),
-    }
-    return {name: estimates.determination_by_seed(ends[one], ends[other]) for name, (one, other) in pairs.items()}
+    found = {}
+    for name in PREDICTIONS:
+        measured, predicted = (ends[one][np.isfinite(ends.measured).all(axis=1)] for one in ("measured", name))
+        found[name] = estimates.determination_by_seed(measured, predicted)
+        found[f"{name} within"] = estimates.determination_by_seed(
+            measured - measured.mean(), predicted - predicted.mean()
+        )
+    return found
 
 
 def dose_figure(means: pd.DataFrame) -> Figure:
@@ -265,12 +243,22 @@ def dose_figure(means: pd.DataFrame) -> Figure:
     doses = sorted(set(means.gap))
     with style():
         figure, axes = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
-        looks = zip(means.groupby("measure", sort=False), colours(4), ("o", "s", "-", "--"), strict=True)
+        looks = zip(means.groupby("measure", sort=False), colours(4), ("o", "-.", ":", "-"), strict=True)
         for (name, some), colour, look in looks:
             ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
-            bars = ends if name.startswith("measured") else None
+            measured = name == "measured"
             place = np.searchsorted(doses, some.gap)
-            axes.errorbar(place, some["mean"], bars, fmt=look, color=colour, capsize=3, label=name)
+            said = name if measured else f"predicted: {name}"
+            axes.errorbar(
+                place,
+                some["mean"],
+                ends if measured else None,
+                fmt=look,
+                color=colour,
+                capsize=3,
+                label=said,
+                zorder=3 - measured,
+            )
         axes.set_xticks(range(len(doses)), [f"{value:g}" for value in doses])
         axes.set(xlabel="gap of the bias given (logits)", ylabel="end of the error plateau (α)", ylim=(0, 1))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -28,12 +28,12 @@ from mli_utils.core.paths import alpha_grid
 from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, colours, in_order, style
+from mli_utils.figures.style import LABELS, colours, style
 from mli_utils.runs import settings
 from mli_utils.runs.biases import biased_curves, curves_under, dose, trained_bias
 from mli_utils.runs.files import write_atomically
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
-from mli_utils.runs.trained import Run, fields_of, table, tidy_frame
+from mli_utils.runs.trained import Run, counts, fields_of, table, tidy_frame
 
 COLUMNS = {
     "part": "grid: every setting, a seed of its own; kinds: three architectures; far: networks that moved far",
@@ -195,6 +195,28 @@ def treated_lengths(treated: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFra
     return lengths[~without | (lengths.path == "linear")][["architecture", "seed", "treatment", "error_plateau"]]
 
 
+def changes_of_bias(treated: pd.DataFrame, tolerance: float = 0.1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare treatments network by network.
+
+    Returns
+    -------
+    lengths : error plateaus, a row per `architecture` and `seed`, a column per treatment
+    changes : differences in normalized networks (α): `by zeroing` (as trained less zeroed), `by a dose` (largest dose
+        less zeroed), `by training` (as trained less `WITHOUT`), `by common logits` (zeroed less `CENTRED`)
+    """
+    of_kinds = treated_lengths(treated, tolerance).set_index(["architecture", "seed", "treatment"])
+    lengths = of_kinds.error_plateau.unstack("treatment")
+    normed = lengths.loc[lengths.index.get_level_values("architecture") != "plain"]
+    largest = max((name for name in lengths if name.startswith("dose ")), key=lambda name: float(name[5:]))
+    changes = {
+        "by zeroing": normed.linear - normed.zeroed,
+        "by a dose": normed[largest] - normed.zeroed,
+        "by training": normed.linear - normed[WITHOUT],
+        "by common logits": normed.zeroed - normed[CENTRED],
+    }
+    return lengths, pd.DataFrame(changes)
+
+
 def treatment_means(lengths: pd.DataFrame) -> pd.DataFrame:
     """Return mean plateaus by architecture and treatment, with intervals cut to 0 and 1."""
     ranges = {"error_plateau": (0, 1)}
@@ -246,15 +268,11 @@ def measured(
     rising = rises(fitted, curves["far"])
     rose = 1 - at_most(_fastest(rising).set_index(["seed", "rule", "output bias"]).bump, RISE)
     as_trained = rising[rising["output bias"] == "trained"]
-    of_kinds = treated_lengths(curves["kinds"], tolerance)
-    lengths = of_kinds.set_index(["architecture", "seed", "treatment"]).error_plateau.unstack("treatment")
-    normed = lengths.loc[lengths.index.get_level_values("architecture") != "plain"]
-    largest = max((name for name in lengths if name.startswith("dose ")), key=_gap)
+    lengths, changes = changes_of_bias(curves["kinds"], tolerance)
     single = layer_lengths(layers, _whole(curves["kinds"]), tolerance)
     return {
         "monotone-is-the-rule": at_most(grid.set_index("seed").bump, RISE),
         "error-plateau-is-not-hardness": rank_correlation(grid, "error_plateau", "steps_to_fit", HELD),
-        "loss-plateau-is-not-hardness": rank_correlation(grid, "loss_plateau", "steps_to_fit", HELD),
         "plateau-is-not-test-accuracy": rank_correlation(grid, "loss_plateau", "test_accuracy", HELD),
         "gap-goes-with-the-plateau": rank_correlation(grid, "bias_gap", "error_plateau", HELD),
         "far-goes-with-bumps": rank_correlation(as_trained, DISTANCE, "bump", ["rule"], "seed"),
@@ -262,10 +280,10 @@ def measured(
         "gap-goes-with-bumps": rank_correlation(_fastest_adam(rising), "bias_gap", "bump", cluster="seed"),
         "layer-norm-needs-no-bias": lengths.zeroed["layer norm"],
         "transformers-need-no-bias": lengths.zeroed["ViT"],
-        "zeroing-changes-nothing-there": normed.linear - normed.zeroed,
-        "nor-does-a-dose": normed[largest] - normed.zeroed,
-        "nor-training-without": normed.linear - normed[WITHOUT],
-        "common-logits-hold-the-error": normed.zeroed - normed[CENTRED],
+        "zeroing-changes-nothing-there": changes["by zeroing"],
+        "nor-does-a-dose": changes["by a dose"],
+        "nor-training-without": changes["by training"],
+        "common-logits-hold-the-error": changes["by common logits"],
         "one-layer-alone-has-less": single["all"] - single.one,
     }
 
@@ -280,27 +298,26 @@ def _fastest_adam(rising: pd.DataFrame) -> pd.DataFrame:
     return fastest[(fastest.rule == "Adam") & (fastest["output bias"] == "trained")]
 
 
-def _gap(name: str) -> float:
-    return float(name.removeprefix("dose "))
-
-
 def _whole(treated: pd.DataFrame) -> pd.DataFrame:
     """Return the linear curves of the plain networks with an output bias that `layer_curves` takes apart."""
     plain = (treated.normalization == "none") & (treated.bias == "output")
     return only_fitted(treated[plain & (treated.path == "linear")])
 
 
-def numbers(fitted: pd.DataFrame, curves: Mapping[str, pd.DataFrame], layers: pd.DataFrame) -> dict:
-    """Return the numbers in the text of section 11, from the table after `only_fitted` and curves as for `measured`."""
+def numbers(
+    runs: Sequence[Run], fitted: pd.DataFrame, curves: Mapping[str, pd.DataFrame], layers: pd.DataFrame
+) -> dict:
+    """Return the numbers in the text of section 11: of all runs, the fitted table, curves as for `measured`."""
     grid, single = fitted[fitted.part == "grid"], layer_lengths(layers, _whole(curves["kinds"]))
     rising = rises(fitted, curves["far"])
     fastest, of_adam = _fastest(rising), _fastest_adam(rising)
-    counts: dict[str, int] = {}
+    as_trained = rising[rising["output bias"] == "trained"]
+    found: dict = {}
     for (rule, bias), bump in fastest.groupby(["rule", "output bias"]).bump:
-        counts |= {f"rising_{rule}_{bias}": (bump > RISE).sum(), f"of_{rule}": bump.count()}
+        found |= {f"rising_{rule}_{bias}": (bump > RISE).sum(), f"of_{rule}": bump.count()}
     normed = fitted[(fitted.normalization == "layer") & (fitted.bias == "output")]
-    return {
-        **counts,
+    return found | {
+        "far_distance": span(rank_correlation(as_trained, DISTANCE, "bump", ["rule"], "seed")),
         "bump_distance": span(rank_correlation(of_adam, DISTANCE, "bump", cluster="seed")),
         "bump_gap": span(rank_correlation(of_adam, "bias_gap", "bump", cluster="seed")),
         "rate_adam": fastest[fastest.rule == "Adam"].lr.max(),
@@ -315,8 +332,11 @@ def numbers(fitted: pd.DataFrame, curves: Mapping[str, pd.DataFrame], layers: pd
         "one_layer": span(clustered_mean(single.one, "seed", (0, 1))),
         "all_layers": span(clustered_mean(single["all"], "seed", (0, 1))),
         "walked": single["all"].count(),
-        "all_runs": len(fitted),
-        "fitted_runs": (fitted.status == "fitted").sum(),
+        **{
+            name: span(clustered_mean(found, "seed", (-1, 1)))
+            for name, found in changes_of_bias(curves["kinds"])[1].items()
+        },
+        **counts(runs),
     }
 
 
@@ -346,33 +366,37 @@ def _layers(model, ends, images, points: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in found.items()}
 
 
-def scatter_figure(plain: pd.DataFrame) -> Figure:
-    """Plot plateaus against steps to fit, one dot per network, coloured by depth."""
-    if nothing_to_draw(plain, "steps_to_fit", "error_plateau", "loss_plateau"):
+def depth_figure(grid: pd.DataFrame) -> Figure:
+    """Plot the error plateau against steps to fit, a panel a depth, one dot per network, coloured by optimizer."""
+    if nothing_to_draw(grid, "steps_to_fit", "error_plateau"):
         return empty_figure()
+    looks = {"hue": "rule", "style": "rule", "palette": colours(grid.rule.nunique()), "alpha": 0.7, "s": 30}
     with style():
-        figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.5), layout="constrained")
-        looks = {"hue": "depth", "style": "depth", "palette": colours(plain.depth.nunique()), "alpha": 0.6, "s": 24}
-        for axes, length in zip(panels, ("error_plateau", "loss_plateau"), strict=True):
-            some = plain.astype({"depth": str})
-            sns.scatterplot(some, x="steps_to_fit", y=length, **looks, ax=axes, legend=axes is panels[1])
-            axes.set(xscale="log", xlabel="steps to fit", ylabel=LABELS[length], ylim=(0, None))
+        drawn = sns.relplot(
+            grid, x="steps_to_fit", y="error_plateau", **looks, col="depth", col_wrap=2, height=2.4, aspect=1.5
+        )
+        drawn.set(xscale="log", ylim=(0, None)).set_titles("depth {col_name}")
+        drawn.set_axis_labels("steps to fit", LABELS["error_plateau"])
+        for axes in drawn.axes.flat:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        sns.move_legend(panels[1], "upper left", bbox_to_anchor=(1, 1))
-    return figure
+        sns.move_legend(drawn, "lower center", bbox_to_anchor=(0.5, 1), ncol=3, title=None)
+    return drawn.figure
 
 
-def layer_figure(curves: pd.DataFrame) -> Figure:
-    """Plot mean curves of single moving layers over runs, from the first layer (dark) to the last (bright)."""
-    if nothing_to_draw(curves, "alpha", "layer", "loss", "error"):
+def layer_figure(layers: pd.DataFrame) -> Figure:
+    """Plot loss (logarithmic) and error with one layer at its start and all others trained, by layer: dots, means."""
+    if nothing_to_draw(layers, "alpha", "layer", "loss", "error"):
         return empty_figure()
+    back = layers[layers.alpha == 0]
     with style():
-        figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.3), layout="constrained")
+        figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
         for axes, measure in zip(panels, ("loss", "error"), strict=True):
-            middle = curves.pivot_table(index="alpha", columns="layer", values=measure)
-            middle.plot(ax=axes, color=in_order(middle.shape[1]), legend=False)
-            axes.set(xlabel=LABELS["alpha"], ylabel=LABELS[measure], xlim=(0, 1), ylim=(0, None))
-        panels[1].legend(title="layer", loc="upper left", bbox_to_anchor=(1, 1))
+            axes.plot(back.layer, back[measure], "o", color=colours(1)[0], alpha=0.3, ms=4)
+            middle = back.groupby("layer")[measure].mean()
+            axes.plot(middle.index, middle, "o-", color=colours(1)[0], ms=7, lw=1.2)
+            axes.set(xlabel="layer, from image to logits", ylabel=LABELS[measure], xticks=middle.index)
+        panels[0].set_yscale("log")
+        panels[1].set_ylim(bottom=0)
     return figure

@@ -4,23 +4,31 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from mli_utils.core.config import FIELDS, InputError, make_config
-from mli_utils.core.estimates import at_most, clustered_mean, paired_differences, shares
+from mli_utils.core.estimates import at_most, clustered_mean, intervals
 from mli_utils.core.plateaus import plateau, split_curves
 from mli_utils.core.words import span
+from mli_utils.figures.kinds import empty_figure, nothing_to_draw
+from mli_utils.figures.style import LABELS, colours, style
 from mli_utils.runs.trained import Run, counts
 
 KEYS = ["depth", "init_scale", "seed"]  # identify a network among those of one `bias`
 KINDS = {"is_guess": "first guess", "is_largest": "largest bias"}
 RISE = 0.01  # nats; a larger rise of the loss counts as one
 WORDS = {"none": "no biases", "output": "output bias", "all": "all biases"}
+STARTS = {"own": "its own start", "other": "another initialization", "noise": "noise", "zero": "the origin"}
 
 
 def name_networks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `network`: biases, depth and initialization scale in words."""
-    words = zip(frame.bias, frame.depth, frame.init_scale, strict=True)
-    return frame.assign(network=[f"{WORDS[bias]}, depth {depth}, scale {scale:g}" for bias, depth, scale in words])
+    """Add `network` (biases, depth and initialization scale), `biases` and, if there are starts, `from` in words."""
+    words = list(zip(frame.bias.map(WORDS), frame.depth, frame.init_scale, strict=True))
+    named = frame.assign(network=[f"{bias}, depth {depth}, scale {scale:g}" for bias, depth, scale in words])
+    named["biases"] = frame.bias.map(WORDS)
+    return named.assign(**{"from": frame.start.map(STARTS)}) if "start" in frame else named
 
 
 def deepest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -28,11 +36,11 @@ def deepest(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame.depth == frame.depth.max()) & (frame.init_scale == frame.init_scale.min())]
 
 
-def differences(plateaus: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """Return plateaus from other starts minus those from the own, paired by seed, per `network`, `start`, `measure`."""
-    of_networks = plateaus.groupby("network", sort=False)
-    frames = [paired_differences(some, "start", "own", measures).assign(network=name) for name, some in of_networks]
-    return pd.concat(frames)
+def lengths(plateaus: pd.DataFrame) -> pd.DataFrame:
+    """Estimate mean plateaus over seeds by `biases` and `from`; a seed's kinds of network are averaged first."""
+    by, measures = ["biases", "from"], ["error_plateau", "loss_plateau"]
+    of_seeds = plateaus.groupby([*by, "seed"], sort=False)[measures].mean().reset_index()
+    return intervals(of_seeds, by, measures, dict.fromkeys(measures, (0, 1)))
 
 
 def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) -> pd.DataFrame:
@@ -81,10 +89,17 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
     return pd.concat(frames, ignore_index=True)
 
 
-def shares_at(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Return shares of networks that favour their first guess or largest bias at `alpha`, by start and network."""
-    found = shares(predictions[predictions.alpha == alpha], ["start", "network"], list(KINDS))
-    return found.assign(predicted=found.measure.map(KINDS))
+def agreeing(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Count the networks that favour their first guess or largest bias at `alpha`: `yes` of `n`, by start and network.
+
+    Returns
+    -------
+    One row per `predicted` (`KINDS`), `network` and `from`, in the order of `STARTS`; n is 0 where neither is defined
+    """
+    here = predictions[predictions.alpha == alpha]
+    tall = here.melt(["network", "from"], list(KINDS), "predicted", "yes").replace({"predicted": KINDS})
+    counted = tall.groupby(["predicted", "network", "from"], sort=False).yes.agg(yes="sum", n="count").astype(int)
+    return counted.reset_index()
 
 
 def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tolerance: float) -> dict[str, pd.Series]:
@@ -97,9 +112,9 @@ def measured(curves: pd.DataFrame, predictions: pd.DataFrame, middle: float, tol
     middle : α of the predictions to use
     tolerance : tolerance of plateaus
     """
-    lengths = plateau(curves, tolerance)
-    error = lengths[lengths.bias == "output"].set_index([*KEYS, "start"]).error_plateau.unstack("start")
-    replaced = lengths[lengths.start != "own"].set_index([*KEYS, "start", "bias"]).bump
+    of_curves = plateau(curves, tolerance)
+    error = of_curves[of_curves.bias == "output"].set_index([*KEYS, "start"]).error_plateau.unstack("start")
+    replaced = of_curves[of_curves.start != "own"].set_index([*KEYS, "start", "bias"]).bump
     by_bias = replaced.unstack("bias").reindex(columns=["none", "output"]).reset_index()
     by_bias = deepest(by_bias).set_index([*KEYS, "start"])
     own = _own(predictions, middle)
@@ -126,7 +141,7 @@ def first_guesses(own: pd.DataFrame) -> pd.Series:
 def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFrame, middle: float) -> dict:
     """Return the numbers in the text of section 10."""
     replaced, own = plateaus[plateaus.start != "own"].dropna(subset="bump"), _own(predictions, middle)
-    gap = deepest(replaced[replaced.bias == "output"]).bump
+    rise = deepest(replaced[replaced.bias == "output"]).bump
     output, without = (own[own.bias == bias] for bias in ("output", "none"))
     by_depth = without.groupby("depth").is_guess.mean()
     return {
@@ -134,9 +149,9 @@ def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFra
         "replaced": len(replaced),
         "rising_none": (replaced[replaced.bias == "none"].bump > RISE).sum(),
         "replaced_none": (replaced.bias == "none").sum(),
-        "rising_deepest": (gap > RISE).sum(),
-        "replaced_deepest": len(gap),
-        "rise_deepest": gap.mean(),
+        "rising_deepest": (rise > RISE).sum(),
+        "replaced_deepest": len(rise),
+        "rise_deepest": rise.mean(),
         "first": span(clustered_mean(first_guesses(own), "seed", (0, 1))),
         "middle": middle,
         "shallowest": own.depth.min(),
@@ -146,6 +161,7 @@ def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFra
         "guess_share": 100 * deepest(output).is_guess.mean(),
         "guess_shallow": 100 * by_depth.iloc[0],
         "guess_deep": 100 * by_depth.iloc[-1],
+        "starts": replaced.start.nunique(),
         **counts(runs),
     }
 
@@ -153,3 +169,53 @@ def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFra
 def _own(predictions: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Return the predictions at `alpha` on paths from the networks' own starts."""
     return predictions[(predictions.alpha == alpha) & (predictions.start == "own")]
+
+
+def start_figure(curves: pd.DataFrame, measure: str) -> Figure:
+    """Plot `loss` or `error` over α, a panel a start: networks thin, means thick; for curves after `name_networks`."""
+    if nothing_to_draw(curves, "alpha", measure, "from"):
+        return empty_figure()
+    looks = {"x": "alpha", "y": measure, "hue": "biases", "palette": colours(curves.biases.nunique())}
+    with style():
+        grid = sns.relplot(
+            curves, **looks, col="from", col_wrap=2, kind="line", units="seed", estimator=None, height=2.4, aspect=1.5,
+            lw=0.5, alpha=0.5, legend=False,
+        )  # fmt: skip
+        for name, axes in grid.axes_dict.items():
+            means = (
+                curves[curves["from"] == name].groupby(["biases", "alpha"], sort=False)[measure].mean().reset_index()
+            )
+            shown = axes is grid.axes.flat[min(1, len(grid.axes.flat) - 1)]
+            sns.lineplot(means, **looks, style="biases", lw=2.6, ax=axes, legend=shown)
+            axes.set(title=f"from {name}", xlabel=LABELS["alpha"], ylabel=LABELS[measure], xlim=(0, 1), ylim=(0, None))
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            if shown:
+                sns.move_legend(axes, "lower left", title=None)
+    return grid.figure
+
+
+def count_figure(counted: pd.DataFrame) -> Figure:
+    """Draw `agreeing` as cells that say k of n, a panel for each of `KINDS`, darker where more networks agree."""
+    if nothing_to_draw(counted[counted.n > 0], "yes"):
+        return empty_figure()
+    told = counted[counted.n > 0]
+    told = told.assign(share=told.yes / told.n, said=[f"{yes} of {n}" for yes, n in zip(told.yes, told.n, strict=True)])
+    starts = list(counted["from"].unique())
+    wide = {
+        kind: rows.pivot(index="network", columns="from", values=["share", "said"]).reindex(rows.network.unique())
+        for kind, rows in told.groupby("predicted", sort=False)
+    }
+    with style():
+        figure, panels = plt.subplots(
+            len(wide), 1, figsize=(7.6, 1.6 + 0.36 * sum(map(len, wide.values()))), sharex=True, squeeze=False,
+            layout="constrained", height_ratios=list(map(len, wide.values())),
+        )  # fmt: skip
+        for axes, (kind, of_kind) in zip(panels.flat, wide.items(), strict=True):
+            shares, said = (of_kind[name].reindex(columns=starts) for name in ("share", "said"))
+            looks = {"vmin": 0, "vmax": 1, "cmap": "Blues", "cbar": False, "linewidths": 2}
+            sns.heatmap(shares.astype(float), annot=said, fmt="", **looks, ax=axes)
+            axes.set(title=f"predicts its {kind}", xlabel="", ylabel="")
+            axes.tick_params(length=0, rotation=0)
+            axes.set_xticklabels([start.replace("another ", "another\n") for start in starts])
+            axes.grid(False)
+    return figure

@@ -1,5 +1,6 @@
-"""The (α_weights, α_bias) square, and predictions from one forward pass of the trained network (section 03)."""
+"""The (α_weights, α_bias) square, and predictions of the plateau from a network's two ends (section 03)."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -13,28 +14,35 @@ from scipy.interpolate import RegularGridInterpolator
 from mli_utils.core.config import InputError
 from mli_utils.core.curves import chunks
 from mli_utils.core.curves import square as square_of
-from mli_utils.core.estimates import at_most, mean_and_interval, rank_correlation
+from mli_utils.core.estimates import ESTIMATE, at_most, determination_by_seed, rank_correlation
 from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.parameters import device_of, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import alpha_grid, interpolate_parameters
-from mli_utils.core.plateaus import plateau
-from mli_utils.core.theory import closed_form
-from mli_utils.core.words import span
+from mli_utils.core.plateaus import plateau, plateau_ends
+from mli_utils.core.theory import closed_form, law
+from mli_utils.core.words import NAMES, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import LABELS, PALETTE, style
+from mli_utils.figures.style import LABELS, PALETTE, colours, in_order, style
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
 from mli_utils.runs.trained import Run, counts, fields_of, tidy_frame
 
-PREDICTIONS = ("closed form", "gain", "gain and shift")
-NETWORK = ["depth", "init_scale", "seed"]  # identifies a network of section 03
+RUNGS = ("closed form", "gain", "gain and shift", "two scalars", "class means")
+LAW = RUNGS[-1]
+PARTS = ("of_signal", "of_floor", "of_bias")
+COLUMNS = ("gain", "alignment", *PARTS)
+SETTING = ["dataset", "n_train", "optimizer", "bias", "depth", "init_scale", "width"]  # of a network of section 03
 ROUNDING = 1e-6  # of plateau lengths
 
 
 def of_one_kind(runs: Iterable[Run], depth: int, init_scale: float, seeds: int) -> list[Run]:
-    """Return the first fitted networks of this depth and initialization scale, at most `seeds`."""
+    """Return the first fitted network of this depth and initialization scale, and those that differ in the seed alone.
+
+    At most `seeds` in all.
+    """
     wanted = ("fitted", depth, init_scale)
-    return [run for run in runs if (run.summary["status"], run.config.depth, run.config.init_scale) == wanted][:seeds]
+    found = [run for run in runs if (run.summary["status"], run.config.depth, run.config.init_scale) == wanted]
+    return [run for run in found if run.config.replace(seed=found[0].config.seed) == found[0].config][:seeds]
 
 
 def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
@@ -57,52 +65,61 @@ def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
     of_weights, of_bias = np.repeat(points, len(points)), np.tile(points, len(points))
     parts = [
         (fields_of(run), {**curve_of(run, body, of_weights), "alpha_bias": of_bias})
-        for run, body in _each(runs, "squares", points, "the (α_weights, α_bias) square", _square_totals)
+        for run, body in _each(
+            runs, "squares", points, "the (α_weights, α_bias) square", _square_totals, "weights_and_biases"
+        )
     ]
     return tidy_frame(parts, "alpha", "loss", "error", "alpha_bias").rename(columns={"alpha": "alpha_weights"})
 
 
 def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
-    """Predict curves on the linear path, for networks with an output bias only.
+    """Predict curves on the linear path, from rung to rung of a ladder, for fully-connected networks.
 
-    `path` names the prediction, s(α) are the logits without output bias at α, centred over classes, and s = s(1).
+    `path` names the rung; s(α) are the logits without output bias at α, centred over classes, and s = s(1).
 
-    `closed form`: z(α) = α^r s + α b with depth r, from one forward pass of the trained network; exact if θ(0) = 0.
+    `closed form`: z(α) = α^r s + α b with depth r, from one forward pass of the trained network; exact if θ(0) = 0 and
+    the output bias is the only one.
     `gain`: z(α) = g(α) s + α b, where g(α) is the projection coefficient of s(α) on s, centred over images.
     `gain and shift`: z(α) = g(α) (s − s̄) + m(α) + α b, where s̄ and m(α) are the means of s and s(α) over images.
+    `two scalars`, `class means`: `core.theory.predicted_logits` without and with class means, from the two ends alone.
 
     Returns
     -------
-    Frame as `mli.interpolate` returns it, with the columns `gain` (g(α), or α^r) and `alignment` (cosine between s(α)
-    and s, centred over images; NaN for the closed form)
+    Frame as `mli.interpolate` returns it, with columns that are NaN on other rungs: `gain`, g(α) or α^r; `alignment`,
+    cosine between s(α) and s, centred over images, with `gain`; `of_signal`, `of_floor`, `of_bias`, sizes of the parts
+    of the logits (`core.theory.Law.parts`), with `two scalars`
 
     Raises
     ------
     InputError
-        A network is not fully connected, has normalization layers, or `bias` is not `output`.
+        A network is not fully connected, has normalization layers or no output bias.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     for run in runs:
-        if (run.config.model, run.config.normalization, run.config.bias) != ("fcn", "none", "output"):
-            raise InputError(f"no closed form for {run.config}; allowed: fcn with bias 'output', no norm")
+        if (run.config.model, run.config.normalization, run.config.bias == "none") != ("fcn", "none", False):
+            raise InputError(f"no prediction for {run.config}; allowed: fcn with an output bias, no norm")
     points = alpha_grid(alphas)
     parts = []
-    for run, body in _each(runs, "predictions", points, "the predicted curve", _predictions):
-        gains = {name: np.array(body["gain"], float) for name in PREDICTIONS}
-        gains["closed form"] = points**run.config.depth
-        for name in PREDICTIONS:
+    for run, body in _each(runs, "predictions", points, "the predicted curve", _predictions, "law"):
+        own = {
+            "closed form": {"gain": points**run.config.depth},
+            "gain": {"gain": body["gain"], "alignment": body["alignment"]},
+            "two scalars": dict(zip(PARTS, np.array(body["parts"], float).T, strict=True)),
+        }
+        for name in RUNGS:
             kept = {part: body[f"{name}: {part}"] for part in ("loss", "wrong")}
-            closed = name == "closed form"
-            alignment = np.full(len(points), np.nan) if closed else np.array(body["alignment"], float)
-            columns = {**curve_of(run, kept, points), "gain": gains[name], "alignment": alignment}
-            parts.append((fields_of(run, start="zero" if closed else "own", path=name), columns))
-    return tidy_frame(parts, "start", "path", *ALONG_CURVES, "gain", "alignment")
+            more = {column: own.get(name, {}).get(column, np.full(len(points), np.nan)) for column in COLUMNS}
+            columns = {**curve_of(run, kept, points), **{name: np.array(some, float) for name, some in more.items()}}
+            parts.append((fields_of(run, start="zero" if name == "closed form" else "own", path=name), columns))
+    return tidy_frame(parts, "start", "path", *ALONG_CURVES, *COLUMNS)
 
 
-def _each(runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable) -> list[tuple[Run, dict]]:
+def _each(
+    runs: Sequence[Run], kind: str, points: np.ndarray, what: str, compute: Callable, mechanism: str
+) -> list[tuple[Run, dict]]:
     """Pair each run with its result of `compute(model, (θ(0), θ(T)), images, points)`, stored or computed."""
     key, made = {"alphas": points.tolist()}, partial(compute, points=points)
-    wanted = [Measurement(run, kind, key, what, made, "weights_and_biases") for run in runs]
+    wanted = [Measurement(run, kind, key, what, made, mechanism) for run in runs]
     return list(zip(runs, measure(wanted, "run"), strict=True))
 
 
@@ -122,7 +139,7 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
     signal = model.logits(end, pixels).double()
     signal -= signal.mean(1, keepdim=True)  # the softmax ignores a shift of all logits
     apart = signal - signal.mean(0)  # centred over images
-    total, sums = [], {name: [] for name in PREDICTIONS}
+    total, sums = [], {name: [] for name in RUNGS}
     for chosen in chunks(len(points), model, device):
         some = points[chosen]
         there = model.logits(interpolate_parameters(model, start, end, some), pixels).double()
@@ -139,7 +156,11 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
             ("gain and shift", kept * apart + shift + alpha * bias),
         ):
             sums[name].append(sum_metrics(predicted, labels))
+    laws = {name: law(*ends, pixels, points, class_means=name == LAW) for name in RUNGS[-2:]}
+    for name, predicted in laws.items():
+        sums[name].append(sum_metrics(predicted.logits, labels))
     arrays = {name: torch.cat([part[name] for part in total]).cpu().numpy() for name in ("gain", "alignment")}
+    arrays["parts"] = laws["two scalars"].parts
     for name, parts in sums.items():
         arrays[f"{name}: loss"] = torch.cat([part["loss"] for part in parts]).cpu().numpy() / len(labels)
         arrays[f"{name}: wrong"] = torch.cat([part["wrong"].sum(1, keepdim=True) for part in parts]).cpu().numpy()
@@ -256,63 +277,185 @@ def _beside(alpha: float, bias: float, place: int) -> str:
     return f"{height} {'right' if alpha < 0.5 else 'left'}"
 
 
-def lengths(measured: pd.DataFrame, from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Return error plateaus, one row per network, with columns `measured`, `measured from zero` and `PREDICTIONS`.
+def ends(measured: pd.DataFrame, predicted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Return where curves leave the error plateau for good, one row per network.
 
     Parameters
     ----------
-    measured, from_zero : curves on the linear path, from θ(0) and from the origin
+    measured : curves on the linear path
     predicted : as `predict` returns them
+
+    Returns
+    -------
+    Frame with the fields of the networks, `measured`, a column for each of `RUNGS`, and `signal beats the bias` and
+    `signal beats the floor`, the largest α at which the signal of the law in two scalars is the smaller
     """
-    kinds = {"measured": measured, "measured from zero": from_zero}
-    curves = pd.concat([*(frame.assign(path=kind) for kind, frame in kinds.items()), predicted])
-    return plateau(curves).pivot(index=NETWORK, columns="path", values="error_plateau")
+    keys = [*SETTING, "seed"]
+    curves = pd.concat([measured.assign(path="measured"), predicted])
+    found = plateau_ends(curves, tolerance).pivot(index=keys, columns="path", values="end")[["measured", *RUNGS]]
+    scalars = predicted[predicted.path == "two scalars"]
+    for part in PARTS[1:]:
+        behind = scalars.assign(end=scalars.alpha.where(scalars.of_signal < scalars[part], 0.0))
+        found[f"signal beats the {part.removeprefix('of_')}"] = behind.groupby(keys).end.max()
+    return found.where(found.measured.notna()).reset_index()
 
 
-def agreement(lengths: pd.DataFrame) -> pd.DataFrame:
-    """Return the measured `error plateau` and the `predicted error plateau`, one row per network and `start`."""
-    starts = {"measured": "θ(0) as it was", "measured from zero": "θ(0) = 0"}
-    named = lengths.rename(columns={**starts, "closed form": "predicted error plateau"})
-    tall = named.melt("predicted error plateau", list(starts.values()), "start", "error plateau", ignore_index=False)
-    return tall.reset_index()
+def centred(ends: pd.DataFrame) -> pd.DataFrame:
+    """Take from every end the mean over the fitted networks of its setting."""
+    fitted = ends.dropna(subset="measured")
+    columns = ["measured", *RUNGS]
+    return fitted.assign(**(fitted[columns] - fitted.groupby(SETTING)[columns].transform("mean")))
 
 
-def deviations(from_zero: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Return absolute deviations of the closed form from measured `loss` (nats) and `error`, by network and α."""
-    closed = predicted[predicted.path == "closed form"]
-    evaluated, expected = (frame.set_index([*NETWORK, "alpha"])[["loss", "error"]] for frame in (from_zero, closed))
-    return (evaluated - expected).abs()
+def accuracy(ends: pd.DataFrame) -> pd.DataFrame:
+    """Estimate R² of every rung over all networks (`pooled`) and `within` settings: rows of `rung` and `over`."""
+    rows = []
+    for rung in RUNGS:
+        for over, some in (("pooled", ends), ("within", centred(ends))):
+            of_network = some.set_index("seed")
+            measured, predicted = (of_network[[name]].set_axis(["end"], axis=1) for name in ("measured", rung))
+            rows.append({"rung": rung, "over": over, **determination_by_seed(measured, predicted)})
+    return pd.DataFrame(rows)
 
 
-def claims(lengths: pd.DataFrame) -> dict:
+def artefact(predicted: pd.DataFrame, tolerance: float = 0.1) -> float:
+    """Return the share of networks whose plateau by `gain` is 0 by the rule of first crossing and longer for good."""
+    gain = predicted[predicted.path == "gain"].dropna(subset="error")
+    first, for_good = plateau(gain, tolerance).error_plateau, plateau_ends(gain, tolerance).end
+    return float(((first == 0) & (for_good > 0)).mean()) if len(gain) else math.nan
+
+
+def bias_last(ends: pd.DataFrame) -> pd.Series:
+    """Tell in which networks the signal overtakes the bias after what the start leaves."""
+    return ends["signal beats the bias"] > ends["signal beats the floor"]
+
+
+def claims(measured: pd.DataFrame, predicted: pd.DataFrame, tolerance: float) -> dict:
     """Return the quantity of each claim of section 03, by network."""
+    of_networks = ends(measured, predicted, tolerance)
+    found = accuracy(of_networks).set_index(["rung", "over"])[list(ESTIMATE)].T
+    by_seed = of_networks.set_index("seed")
+    off = by_seed[list(RUNGS)].sub(by_seed.measured, axis=0)
     return {
-        "prediction-is-an-upper-bound": at_most(lengths["measured"] - lengths["closed form"], ROUNDING),
-        "prediction-ranks-plateaus": rank_correlation(lengths, "closed form", "measured"),
+        "law-predicts-plateaus": found[LAW, "pooled"].to_dict(),
+        "law-predicts-within-settings": found[LAW, "within"].to_dict(),
+        "class-means-bring-the-law-closer": off["two scalars"].abs() - off[LAW].abs(),
+        "closed-form-needs-the-origin": found["closed form", "pooled"].to_dict(),
+        "prediction-is-an-upper-bound": at_most(-off["closed form"], ROUNDING),
+        "plateau-ends-where-the-signal-beats-the-bias": rank_correlation(
+            of_networks[bias_last(of_networks)], "signal beats the bias", "measured"
+        ),
     }
 
 
-def numbers(runs: Sequence[Run], lengths: pd.DataFrame, deviations: pd.DataFrame, predicted: pd.DataFrame) -> dict:
+def numbers(runs: Sequence[Run], ends: pd.DataFrame, predicted: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 03."""
-    mean, ranks = lengths.mean(), lengths.corr(method="spearman")["measured"]
-    shorter = lengths.rsub(lengths["closed form"], axis=0)
-    explained = 100 * shorter.sum() / shorter["measured"].sum()
-    half = predicted[(predicted.path == "gain") & np.isclose(predicted.alpha, 0.5)]
+    off = ends[list(RUNGS)].sub(ends.measured, axis=0)
+    half = predicted[np.isclose(predicted.alpha, 0.5)]
+    gains = half[half.path == "gain"]
+    biased, others = ends[bias_last(ends)], ends[~bias_last(ends)]
     return {
         **counts(runs),
-        "zero_loss": deviations.loss.max(),
-        "zero_error": deviations.error.max(),
-        "below": int(at_most(lengths["measured"] - lengths["closed form"], ROUNDING).sum()),
-        "mean_closed": mean["closed form"],
-        "mean_gain": mean["gain"],
-        "mean_both": mean["gain and shift"],
-        "mean_measured": mean["measured"],
-        "difference": span(mean_and_interval(shorter["measured"])),
-        "by_gain": explained["gain"],
-        "by_both": explained["gain and shift"],
-        "rank_closed": ranks["closed form"],
-        "rank_gain": ranks["gain"],
-        "rank_both": ranks["gain and shift"],
-        "gain_half": (half.gain / 0.5**half.depth).median(),
-        "alignment_half": half.alignment.median(),
+        **{f"{row.rung}/{row.over}": span(row._asdict()) for row in accuracy(ends).itertuples()},
+        **{f"{rung} off": float(np.sqrt(off[rung].pow(2).mean())) for rung in RUNGS},
+        "settings": ends.dropna(subset="measured").groupby(SETTING).ngroups,
+        "shortest": ends.measured.min(),
+        "longest": ends.measured.max(),
+        "mean_closed": ends["closed form"].mean(),
+        "mean_measured": ends.measured.mean(),
+        "below": int(at_most(-off["closed form"], ROUNDING).sum()),
+        "artefact": 100 * artefact(predicted),
+        "gain_half": (gains.gain / 0.5**gains.depth).median(),
+        "alignment_half": gains.alignment.median(),
+        "bias_last": len(biased),
+        "beats_bias": biased["signal beats the bias"].mean(),
+        "bias_last_end": biased.measured.mean(),
+        "beats_floor": others["signal beats the floor"].mean(),
+        "floor_last_end": others.measured.mean(),
     }
+
+
+def race_figure(predicted: pd.DataFrame, depth: int, powers: Sequence[int] = (2, 5, 10), ratio: float = 0.1) -> Figure:
+    """Plot the lead α^r that the signal gives, and the share α `ratio` that the bias takes, on logarithmic scales.
+
+    Parameters
+    ----------
+    predicted : as `predict` returns it; the measured gain of the networks of this `depth` is drawn in, from lowest to
+        highest, where it is positive
+    powers : depths r of the signals drawn
+    ratio : gap of the biases over the margin of the signal, at α = 1
+    """
+    alphas = np.linspace(0.02, 1, 400)
+    gains = predicted[(predicted.path == "gain") & (predicted.depth == depth) & (predicted.alpha > 0)].dropna(
+        subset="gain"
+    )
+    with style():
+        figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+        axes.fill_between(alphas, 1e-4, ratio * alphas, color="0.5", alpha=0.14, lw=0)
+        axes.plot(alphas, ratio * alphas, color="0.2", lw=2.2, ls="--", label="bias")
+        for r, colour in zip(powers, colours(len(powers)), strict=True):
+            axes.plot(alphas, alphas**r, color=colour, label=f"signal, r = {r}")
+            crossing = ratio ** (1 / (r - 1))
+            axes.plot(crossing, ratio * crossing, "o", color=colour, ms=7)
+            axes.annotate(f"{crossing:.2f}", (crossing, ratio * crossing), (5, -13), textcoords="offset points")
+        if len(gains):
+            of_alpha = gains[gains.gain > 0].groupby("alpha").gain
+            axes.fill_between(of_alpha.min().index, of_alpha.min(), of_alpha.max(), color=PALETTE[3], alpha=0.25, lw=0)
+            axes.plot(of_alpha.median(), color=PALETTE[3], ls=":", lw=2.4, label=f"measured gain, r = {depth}")
+        axes.text(0.97, 1.3e-4, "bias decides", ha="right", va="bottom", style="italic")
+        axes.text(0.03, 0.6, "signal decides", ha="left", va="top", style="italic")
+        axes.set(
+            yscale="log", xlim=(0, 1), ylim=(1e-4, 1), xlabel="α", ylabel="lead in the logits (margin at the end = 1)"
+        )
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def ladder_figure(ends: pd.DataFrame) -> Figure:
+    """Plot measured against predicted ends, a panel for each of `RUNGS`, coloured by depth, with the diagonal."""
+    if nothing_to_draw(ends, "measured", LAW):
+        return empty_figure()
+    pooled = accuracy(ends).set_index(["rung", "over"])["mean"]
+    depths = sorted(ends.depth.unique())
+    with style():
+        figure, panels = plt.subplots(2, 3, figsize=(8.4, 5.8), sharex=True, sharey=True, layout="constrained")
+        for axes, rung in zip(panels.flat, RUNGS, strict=False):
+            axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
+            for depth, colour in zip(depths, in_order(len(depths)), strict=True):
+                some = ends[ends.depth == depth]
+                axes.plot(some[rung], some.measured, "o", color=colour, ms=4, alpha=0.7, label=f"{depth}")
+            axes.set_title(f"{rung}\nR² = {pooled[rung, 'pooled']:.2f}".replace("-", "−"), fontsize="medium")
+            axes.set(xlim=(-0.02, 1), ylim=(-0.02, 1), aspect="equal")
+        panels[0, 2].tick_params(labelbottom=True)
+        panels[1, 2].set_axis_off()
+        panels[1, 2].legend(*panels[0, 0].get_legend_handles_labels(), title="depth", loc="center", ncol=2)
+        figure.supxlabel("predicted end of the error plateau (α)")
+        figure.supylabel("measured end (α)")
+    return figure
+
+
+def parts_figure(predicted: pd.DataFrame, ends: pd.DataFrame) -> Figure:
+    """Plot sizes of signal, floor and bias in the logits over α, for the two settings of shortest and longest plateaus.
+
+    Lines are geometric means over the networks of a setting; the measured error plateau is shaded up to its mean end.
+    """
+    if nothing_to_draw(ends, "measured"):
+        return empty_figure()
+    lengths = ends.groupby(SETTING).measured.mean().dropna()
+    scalars = predicted[(predicted.path == "two scalars") & (predicted.alpha > 0)].set_index(SETTING)
+    looks = {"of_signal": ("signal", "-"), "of_floor": ("what the start leaves", ":"), "of_bias": ("bias", "--")}
+    with style():
+        figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True, layout="constrained")
+        for axes, setting in zip(panels, (lengths.idxmin(), lengths.idxmax()), strict=True):
+            some = scalars.loc[[setting]]
+            axes.axvspan(0, lengths[setting], color="0.5", alpha=0.14, lw=0)
+            for (part, (name, dashes)), colour in zip(looks.items(), colours(3), strict=True):
+                sizes = some[some[part] > 0].assign(log=lambda kept, part=part: np.log(kept[part]))
+                axes.plot(np.exp(sizes.groupby("alpha").log.mean()), dashes, color=colour, lw=2.2, label=name)
+            of = dict(zip(SETTING, setting, strict=True))
+            said = f"depth {of['depth']}, width {of['width']}, scale {of['init_scale']:g}, {NAMES[of['optimizer']]}"
+            axes.set_title(said, fontsize="medium")
+            axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
+        panels[0].set_ylabel("size in the logits")
+        panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

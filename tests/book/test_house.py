@@ -39,7 +39,11 @@ def test_nothing_is_defined_in_a_notebook(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_reader_sees_few_cells_of_code(path):
-    shown = [cell for cell in code_cells(path) if not {"hide-input", "parameters"} & set(cell.metadata.get("tags", []))]
+    shown = [
+        cell
+        for cell in code_cells(path)
+        if not {"hide-input", "hide-cell", "parameters"} & set(cell.metadata.get("tags", []))
+    ]
     assert len(shown) <= MOST_CELLS
 
 

@@ -32,6 +32,29 @@ def test_crossing_by_hand():
     assert math.isnan(plateaus.crossing([0, 1], [1.0, math.nan], 0.5))
 
 
+@given(values, st.floats(0, 1))
+def test_for_good_is_the_first_crossing_of_the_curve_walked_backwards(curve, threshold):
+    alphas = np.linspace(0, 1, len(curve))
+    found = plateaus.last_crossing(alphas, curve, threshold)
+    if max(curve) < threshold:
+        assert found == 0
+    else:
+        assert (
+            np.interp(found, alphas, curve) == pytest.approx(threshold, abs=1e-9)
+            or found == 1
+            or (np.interp(found, alphas, curve) >= threshold - 1e-9)
+        )
+        assert (np.array(curve)[alphas > found + 1e-12] < threshold).all()
+
+
+def test_last_crossing_by_hand():
+    assert plateaus.last_crossing([0, 0.5, 1], [1.0, 1.0, 0.0], 0.5) == 0.75
+    assert plateaus.last_crossing([0, 0.5, 1], [0.4, 1.0, 0.0], 0.5) == 0.75
+    assert plateaus.last_crossing([0, 0.5, 1], [0.4, 0.4, 0.0], 0.5) == 0
+    assert plateaus.last_crossing([0, 0.5, 1], [0.0, 0.0, 1.0], 0.5) == 1
+    assert math.isnan(plateaus.last_crossing([0, 1], [1.0, math.nan], 0.5))
+
+
 @given(values)
 def test_monotonicity_gap_is_the_largest_rise(curve):
     rises = [late - early for i, early in enumerate(curve) for late in curve[i:]]

@@ -8,7 +8,9 @@ from scipy.special import log_softmax
 import mli_utils as mli
 from mli_utils.core import theory
 from mli_utils.core.config import InputError
+from mli_utils.core.networks import FCN, weights_and_biases
 from mli_utils.core.parameters import output_bias, without_output_bias
+from mli_utils.core.paths import interpolate_parameters
 
 CASES = [(2, 0.1, 4), (3, 0.1, 4), (4, 0.2, 3), (5, 0.4, 5)]
 
@@ -135,3 +137,92 @@ def test_images_turn_right_where_section_03_says(depth):
     for share, right in ((1 - 1e-6, False), (1 + 1e-6, True)):
         logits = theory.closed_form(signal, bias, depth, turning * share)
         assert ((logits.argmax(1) == labels)[late] == right).all()
+
+
+LAWS = pytest.mark.parametrize("class_means", [True, False], ids=["class means", "two scalars"])
+
+
+def ends_of(bias, depth=4, width=24, seed=0):
+    """Two random networks of one shape, and images."""
+    torch.manual_seed(seed)
+    model = FCN(20, 5, depth, width, bias)
+    ends = [{name: torch.randn_like(value) * 0.3 for name, value in model.named_parameters()} for _ in range(2)]
+    return model, *ends, torch.rand(150, 20, 1, 1)
+
+
+@LAWS
+@pytest.mark.parametrize("path", ["linear", "homogeneous"])
+@pytest.mark.parametrize("bias", ["none", "output", "all"])
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_the_law_is_exact_at_both_ends(depth, bias, path, class_means):
+    model, start, end, images = ends_of(bias, depth)
+    predicted = theory.predicted_logits(start, end, images, [0, 0.5, 1], path, class_means)
+    assert predicted.shape == (3, 150, 5)
+    for there, params in ((predicted[0], start), (predicted[-1], end)):
+        exact = model.logits(params, images)
+        assert (there - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+@LAWS
+def test_the_law_is_exact_from_the_origin(class_means):
+    model, _, end, images = ends_of("output")
+    zero = {name: torch.zeros_like(value) for name, value in end.items()}
+    predicted = theory.predicted_logits(zero, end, images, 11, class_means=class_means)
+    exact = model.logits(interpolate_parameters(model, zero, end, np.linspace(0, 1, 11)), images)
+    assert (predicted - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+@pytest.mark.parametrize("bias", ["output", "all"])
+def test_the_law_is_the_recursion_of_the_page_written_out(bias):
+    """Least squares of each layer on all images, without shortcuts."""
+    _, start, end, images = ends_of(bias)
+    alpha, inputs = 0.4, images.flatten(1).double()
+    params = [{name: value.double() for name, value in side.items()} for side in (end, start)]
+    late = early = inputs
+    k, c = 1.0, 0.0
+    for (w_end, b_end), (w_start, b_start) in zip(*map(weights_and_biases, params), strict=True):
+        b_end, b_start = (0.0 if some is None else some for some in (b_end, b_start))
+        weight, shift = alpha * w_end + (1 - alpha) * w_start, alpha * b_end + (1 - alpha) * b_start
+        logits = (k * late + c * early) @ weight.T + shift
+        late, early = ((late @ w_end.T + b_end).relu(), (early @ w_start.T + b_start).relu())
+        pair = torch.stack([late.flatten(), early.flatten()], 1)
+        k, c = torch.linalg.lstsq(pair, logits.relu().flatten().unsqueeze(1)).solution[:, 0].tolist()
+    found = theory.law(start, end, images, [alpha], class_means=False, fitted_on=10_000)
+    assert (found.logits[0] - logits).abs().max() <= 1e-5 * logits.abs().max()
+    assert found.signal.shape == found.floor.shape == found.miss.shape == (1, 3) and (found.miss > 0).all()
+
+
+def test_the_parts_of_the_law_are_signal_floor_and_bias():
+    """At θ(T) the floor is gone and the signal whole, at θ(0) the other way round."""
+    model, start, end, images = ends_of("output")
+    start = without_output_bias(start)
+    found = theory.law(start, end, images, 3, class_means=False)
+
+    def size(logits):
+        return (logits - logits.mean(1, keepdim=True)).square().mean().sqrt().item()
+
+    ends = [size(model.logits(side, images)) for side in (start, without_output_bias(end))]
+    bias = size(output_bias(end).unsqueeze(0))
+    assert found.parts[0] == pytest.approx([0, ends[0], 0], abs=1e-4)
+    assert found.parts[-1] == pytest.approx([ends[1], 0, bias], abs=1e-4)
+    assert found.signal[[0, -1]] == pytest.approx(np.array([[0] * 3, [1] * 3]), abs=1e-4)
+    assert found.floor[[0, -1]] == pytest.approx(np.array([[1] * 3, [0] * 3]), abs=1e-4)
+
+
+def test_class_means_pass_the_layers_as_they_are():
+    """Where images of a class are one image, nothing differs within classes, and the law is exact on the whole path."""
+    model, start, end, images = ends_of("all")
+    labels = model.logits(end, images).argmax(1)
+    first = [(labels == label).nonzero()[0, 0] for label in labels.unique()]
+    same = images[torch.stack(first).repeat(20)]
+    exact = model.logits(interpolate_parameters(model, start, end, [0.3, 0.6]), same)
+    assert (theory.predicted_logits(start, end, same, [0.3, 0.6]) - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+def test_the_law_refuses_networks_with_normalization(small_config):
+    params = dict(mli.build(small_config.replace(normalization="layer")).named_parameters())
+    with pytest.raises(InputError, match="no law for a network with .*; allowed: fully-connected, without norm"):
+        theory.predicted_logits(params, params, torch.zeros(2, 1, 8, 8), 3)
+    _, start, end, images = ends_of("output")
+    with pytest.raises(InputError, match="unknown path 'curved'"):
+        theory.predicted_logits(start, end, images, 3, "curved")

@@ -123,6 +123,15 @@ def test_identity_is_everything_where_all_networks_agree_and_nothing_where_biase
     assert section.identity_share(half).mean() == pytest.approx(0.5, abs=0.1)
 
 
+def test_one_network_has_a_line_a_class_and_a_dot_where_it_was_learned(designs):
+    steps = pd.concat([designs.assign(step=step, output_bias=designs.output_bias * step / 3) for step in range(4)])
+    figure = section.course_figure(steps[steps.design == "plain"], designs)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "1", "2"]
+    assert len(figure.axes[0].lines) == 6
+    plt.close(figure)
+    plt.close(section.course_figure(steps[:0], designs[:0]))
+
+
 def test_ended_networks_stay_as_they_ended():
     rows = [
         {"run": run, "step": step, "brightness": 1.0, "pull": value, "intrusions": 0.0, "output_bias": value}
@@ -135,16 +144,11 @@ def test_ended_networks_stay_as_they_ended():
 
 def test_predictions_on_the_plateau(classes, curves):
     found = section.plateau_predictions(classes, curves)
-    assert found.largest.tolist() == [2, 0] and found.guess.tolist() == [1, 1] and found["last"].tolist() == [2, 0]
+    assert found.largest.tolist() == [2, 0] and found.guess.tolist() == [1, 1]
     assert found.as_largest.tolist() == pytest.approx([0.9, 0.0])  # means over α = 0.2 and 0.4
     assert found.as_guess.tolist() == pytest.approx([0.1, 0.1])
     early = curves.assign(error=np.where(curves.alpha > 0, 0.0, 0.9))
     assert section.plateau_predictions(classes, early).as_largest.isna().all()
-
-
-def test_a_class_never_learned_comes_last(classes, curves):
-    never = classes.assign(learned_at=classes.learned_at.where(classes.label > 0))
-    assert section.plateau_predictions(never, curves)["last"].tolist() == [0, 0]
 
 
 def test_shares_along_the_line(classes, curves):

@@ -207,8 +207,7 @@ def test_rises_are_laid_beside_distance_with_the_bias_and_without(page, fitted):
 def test_claims_have_the_quantities_they_name(page):
     found = section.measured(*page, tolerance=0.1)
     assert found["monotone-is-the-rule"].dropna().tolist() == [1] * 24
-    for name in ("error-plateau-is-not-hardness", "loss-plateau-is-not-hardness"):
-        assert found[name]["n"] == 24  # the unfitted one is left out
+    assert found["error-plateau-is-not-hardness"]["n"] == 24  # the unfitted one is left out
     assert found["error-plateau-is-not-hardness"]["mean"] == pytest.approx(1)  # both follow the seed
     assert np.isnan(found["plateau-is-not-test-accuracy"]["mean"])  # nothing to rank
     assert found["adam-makes-bumps"].tolist() == [0] + [1] * 8
@@ -230,7 +229,7 @@ def test_correlations_are_plain_and_with_settings_held(fitted):
 
 
 def test_numbers_of_the_text(page, fitted):
-    found = section.numbers(fitted, *page[1:])
+    found = section.numbers([run for some in page[0].values() for run in some], fitted, *page[1:])
     assert (found["rising_Adam_trained"], found["rising_Adam_zeroed"], found["of_Adam"]) == (8, 0, 9)
     assert (found["rising_momentum_trained"], found["rate_adam"], found["rising_grid"]) == (0, 0.5, 0)
     assert (found["in_grid"], found["all_runs"], found["fitted_runs"], found["shown"]) == (24, 73, 72, 24)
@@ -238,14 +237,13 @@ def test_numbers_of_the_text(page, fitted):
     assert found["one_layer"].startswith("0.27") and found["all_layers"].startswith("0.5")
 
 
-def test_figures_have_a_panel_a_measure_and_say_where_there_is_nothing(page, fitted):
+def test_figures_have_a_panel_a_depth_or_a_measure_and_say_where_there_is_nothing(page, fitted):
     grid, layers = fitted[fitted.part == "grid"], page[2]
-    left, right = section.scatter_figure(grid).axes
-    assert (left.get_ylabel(), right.get_ylabel()) == ("error plateau (α)", "loss plateau (α)")
-    assert [text.get_text() for text in right.get_legend().get_texts()] == ["2", "3", "4"]
+    panels = section.depth_figure(grid).axes
+    assert [axes.get_title() for axes in panels] == ["depth 2", "depth 3", "depth 4"]
     loss, error = section.layer_figure(layers).axes
-    assert [line.get_label() for line in loss.lines] == ["1", "2", "3"]
-    assert error.lines[1].get_ydata().tolist() == [0.9, 0.9, 0, 0, 0]
+    assert loss.get_yscale() == "log" and len(loss.lines[0].get_xdata()) == 6
+    assert error.lines[1].get_ydata().tolist() == pytest.approx([0.9] * 3)
     blank = mli.only_fitted(layers.assign(status="unfitted"))
-    for figure in (section.layer_figure(blank), section.scatter_figure(grid.assign(steps_to_fit=np.nan))):
+    for figure in (section.layer_figure(blank), section.depth_figure(grid.assign(steps_to_fit=np.nan))):
         assert figure.axes[0].texts[0].get_text().startswith("nothing to draw")

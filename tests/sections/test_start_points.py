@@ -62,18 +62,22 @@ def test_guess_and_bias_are_missing_where_a_network_has_none():
     assert found.favoured.tolist() == [0, 1, 0] and found.network[0] == "output bias, depth 5, scale 0.5"
     np.testing.assert_array_equal(found.is_guess, [0, 1, np.nan])
     np.testing.assert_array_equal(found.is_largest, [1, np.nan, 1])
-    shares = section.shares_at(found, 0.5).set_index(["start", "network", "predicted"])
-    assert shares.loc[("own", "no biases, depth 5, scale 0.5", "first guess"), "mean"] == 1
-    assert shares.loc[("own", "no biases, depth 5, scale 0.5", "largest bias"), "n"] == 0
+    counted = section.agreeing(found, 0.5).set_index(["from", "network", "predicted"])
+    without = ("its own start", "no biases, depth 5, scale 0.5")
+    assert counted.loc[(*without, "first guess")].tolist() == [1, 1]
+    assert counted.loc[(*without, "largest bias")].tolist() == [0, 0]
+    written = [text.get_text() for axes in section.count_figure(counted.reset_index()).axes for text in axes.texts]
+    assert sorted(written) == ["0 of 1", "1 of 1", "1 of 1", "1 of 1"]
 
 
-def test_lengths_are_compared_seed_by_seed_within_a_network():
-    own = [0.0, 0.5]
-    rows = [row for seed in (0, 1) for row in curve("own", own[seed], seed=seed) + curve("zero", 0.5, seed=seed)]
-    lengths = section.name_networks(mli.plateau(pd.DataFrame(rows + curve(**SHALLOW) + curve("zero", **SHALLOW))))
-    found = section.differences(lengths, ["error_plateau"]).set_index("network")
-    assert found.start.tolist() == ["zero", "zero"]
-    assert found["mean"].tolist() == pytest.approx([0.25, 0]) and found.n.tolist() == [2, 1]
+def test_a_seed_counts_once_in_the_lengths():
+    rows = [row for seed in (0, 1) for row in curve("zero", 0.5, seed=seed) + curve("zero", seed=seed, **SHALLOW)]
+    curves = section.name_networks(pd.DataFrame(rows))
+    (found, _) = section.lengths(section.name_networks(mli.plateau(curves))).to_dict("records")
+    assert (found["biases"], found["from"], found["n"]) == ("output bias", "the origin", 2)
+    assert found["mean"] == pytest.approx(0.28, abs=0.03)
+    figure = section.start_figure(curves, "error")
+    assert [axes.get_title() for axes in figure.axes] == ["from the origin"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 import mli_utils as mli
+from mli_utils.core.theory import predicted_logits
 from mli_utils.sections import weights_and_biases as section
 
 
@@ -35,25 +37,37 @@ def test_the_edge_of_the_square_is_a_network_without_its_output_bias(runs):
 
 def test_the_closed_form_is_the_curve_from_zero(runs):
     predicted = section.predict(runs, 11)
-    from_zero = mli.interpolate(runs, "linear", 11, start="zero")
-    assert (from_zero.start == "zero").all()
-    deviations = section.deviations(from_zero, predicted)
-    assert len(deviations) == 22 and deviations.loss.max() <= 1e-5 and deviations.error.max() == 0
+    closed = predicted[predicted.path == "closed form"].sort_values(["seed", "alpha"])
+    from_zero = mli.interpolate(runs, "linear", 11, start="zero").sort_values(["seed", "alpha"])
+    assert (closed.start == "zero").all() and np.allclose(closed.loss, from_zero.loss, atol=1e-5)
+    assert np.array_equal(closed.error, from_zero.error)
 
 
 def test_every_prediction_ends_at_the_trained_network(runs):
     predicted = section.predict(runs, 11)
     ends = predicted[predicted.alpha == 1].set_index(["seed", "path"])
     for run in runs:
-        for path in section.PREDICTIONS:
+        for path in section.RUNGS:
             assert ends.loss[run.config.seed, path] == pytest.approx(run.summary["train_loss"], abs=1e-6)
     gains = predicted[(predicted.path == "gain") & (predicted.alpha == 1)]
     assert np.allclose(gains.gain, 1) and np.allclose(gains.alignment, 1)
 
 
+def test_the_laws_are_those_of_the_theory_and_begin_at_the_start(runs):
+    predicted, (one, _) = section.predict(runs, 5), runs
+    images = mli.load_data("digits").first(one.config.n_train)
+    for rung in section.RUNGS[-2:]:
+        logits = predicted_logits(one.start, one.end, images.images, 5, class_means=rung == section.LAW)
+        errors = (logits.argmax(2) != images.labels).double().mean(1)
+        some = predicted[(predicted.path == rung) & (predicted.seed == one.config.seed)]
+        assert np.allclose(some.error, errors)
+        assert some.loss.iloc[0] == pytest.approx(mli.interpolate(one, "linear", 5).loss.iloc[0], abs=1e-5)
+    parts = predicted[predicted.path == "two scalars"]
+    assert parts[list(section.PARTS)].notna().all(axis=None) and predicted.of_floor.isna().any()
+
+
 CONVOLUTIONAL = dict(dataset="digits32", width=2, n_train=10, batch_size=10, epochs=1)
 OTHERS = [
-    dict(bias="all"),
     dict(bias="none"),
     dict(normalization="layer"),
     dict(model="vit", depth=10, normalization="layer"),
@@ -64,9 +78,9 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda fields: " ".join(map(str, fields.values())))
-def test_other_networks_have_no_closed_form_and_those_with_normalization_no_square(small_config, other):
+def test_other_networks_have_no_prediction_and_those_with_normalization_no_square(small_config, other):
     (run,) = mli.train(small_config.replace(**{"width": 8, "epochs": 1, **other}))
-    with pytest.raises(mli.InputError, match="no closed form for .*; allowed: fcn with bias 'output', no norm"):
+    with pytest.raises(mli.InputError, match="no prediction for .*; allowed: fcn with an output bias, no norm"):
         section.predict(run)
     if run.config.normalization == "none":
         assert len(section.square(run, 2)) == 4
@@ -109,66 +123,114 @@ def test_a_panel_a_measure_with_both_paths(runs):
     plt.close(figure)
 
 
-KINDS = ["closed form", "gain", "gain and shift", "measured", "measured from zero"]
-
-
-@pytest.fixture
-def lengths():
-    """Four networks; the last did not fit, and the second is longer than predicted."""
-    values = [[0.8, 0.5, 0.6, 0.4, 0.8], [0.6, 0.4, 0.4, 0.7, 0.6], [0.7, 0.6, 0.5, 0.6, 0.7], [math.nan] * 5]
-    index = pd.MultiIndex.from_tuples([(6, 0.5, 0), (6, 0.5, 1), (7, 0.5, 0), (7, 0.5, 1)], names=section.NETWORK)
-    return pd.DataFrame(values, index, columns=KINDS)
-
-
-@pytest.fixture
-def deviations(lengths):
-    index = pd.MultiIndex.from_tuples(
-        [(*network, alpha) for network in lengths.index for alpha in (0.0, 1.0)], names=[*section.NETWORK, "alpha"]
-    )
-    loss = [1e-6, 2e-6, 3e-6, 0, 0, 0, math.nan, math.nan]
-    return pd.DataFrame({"loss": loss, "error": [0, 0.1, 0, 0, 0, 0, math.nan, math.nan]}, index)
-
-
-def test_lengths_of_every_kind(runs):
-    curves = [mli.interpolate(runs, "linear", 5), mli.interpolate(runs, "linear", 5, start="zero")]
-    curves.append(section.predict(runs, 5))
-    found = section.lengths(*map(mli.only_fitted, curves))
-    assert list(found) == KINDS and found.index.tolist() == [(4, 1.0, 0), (4, 1.0, 1)]
-    assert found.measured.tolist() == mli.plateau(curves[0]).error_plateau.tolist()
-    assert found["measured from zero"].tolist() == pytest.approx(found["closed form"].tolist())
-
-
-def test_agreement_has_a_row_a_network_and_start(lengths):
-    found = section.agreement(lengths)
-    assert len(found) == 8 and found.start.tolist() == ["θ(0) as it was"] * 4 + ["θ(0) = 0"] * 4
-    assert found["predicted error plateau"].tolist()[:3] == found["error plateau"].tolist()[4:7] == [0.8, 0.6, 0.7]
-    assert found["error plateau"].tolist()[:3] == [0.4, 0.7, 0.6]
-
-
-def test_claims(lengths):
-    found = section.claims(lengths)
-    assert np.array_equal(found["prediction-is-an-upper-bound"], [1, 0, 1, math.nan], equal_nan=True)
-    assert "seed" in found["prediction-is-an-upper-bound"].index.names
-    assert found["prediction-ranks-plateaus"]["n"] == 3 and math.isnan(found["prediction-ranks-plateaus"]["low"])
-
-
-def test_numbers(runs, lengths, deviations):
-    predicted = pd.DataFrame(
-        {
-            "path": ["gain", "gain", "closed form"],
-            "alpha": [0.5, 1.0, 0.5],
-            "depth": 2,
-            "gain": [0.75, 1, 0.25],
-            "alignment": [0.9, 1, math.nan],
+def frame(seed, depth, ends, signal=(0.0, 1.0, 1.0, 1.0, 1.0), status="fitted", optimizer="sgd"):
+    """Curves of one network on five points: error at chance up to the end of each path, zero from the next point on."""
+    alpha = np.linspace(0, 1, 5)
+    fields = asdict(mli.RunConfig(seed=seed, depth=depth, optimizer=optimizer)) | {"status": status}
+    parts = []
+    for path, end in ends.items():
+        columns = {
+            "alpha": alpha,
+            "error": np.where(alpha <= end, 0.9, 0.0),
+            "loss": 1.0,
+            "gain": 0.75,
+            "alignment": 0.9,
         }
-    )
-    found = section.numbers(runs, lengths, deviations, predicted)
-    assert (found["all_runs"], found["fitted_runs"], found["below"]) == (2, 2, 2)
-    assert (found["zero_loss"], found["zero_error"]) == (3e-6, 0.1)
-    assert found["mean_closed"] == pytest.approx(0.7) and found["mean_both"] == pytest.approx(0.5)
-    assert found["by_gain"] == pytest.approx(100 * 0.6 / 0.4) and found["by_both"] == pytest.approx(100 * 0.6 / 0.4)
-    assert found["difference"].startswith("0.13 (") and found["rank_closed"] == -1 and found["rank_gain"] == -0.5
-    assert (found["gain_half"], found["alignment_half"]) == (3, 0.9)
+        sizes = {"of_signal": signal, "of_floor": 0.25, "of_bias": 0.5} if path == "two scalars" else {}
+        parts.append(pd.DataFrame({**columns, **sizes}).assign(path=path, start="own", **fields))
+    return mli.only_fitted(pd.concat(parts, ignore_index=True))
+
+
+@pytest.fixture
+def page():
+    """Measured and predicted curves of four networks of two settings; the last did not fit."""
+    rungs = [
+        {"closed form": 0.75, "gain": 0.25, "gain and shift": 0.5, "two scalars": 0.25, "class means": 0.5},
+        {"closed form": 0.0, "gain": 0.25, "gain and shift": 0.25, "two scalars": 0.25, "class means": 0.25},
+        {"closed form": 0.75, "gain": 0.0, "gain and shift": 0.0, "two scalars": 0.25, "class means": 0.0},
+        {"closed form": 0.75, "gain": 0.0, "gain and shift": 0.0, "two scalars": 0.25, "class means": 0.0},
+    ]
+    kinds = [(0, 6, 0.5, "fitted"), (1, 6, 0.25, "fitted"), (2, 7, 0.0, "fitted"), (3, 7, 0.5, "unfitted")]
+    signals = [(0, 0.3, 0.4, 1, 1), (0, 1, 1, 1, 1), (0, 0.3, 1, 1, 1), (0, 1, 1, 1, 1)]
+    measured = [frame(seed, depth, {"linear": end}, status=status) for seed, depth, end, status in kinds]
+    predicted = [
+        frame(seed, depth, of, signal, status)
+        for (seed, depth, _, status), of, signal in zip(kinds, rungs, signals, strict=True)
+    ]
+    return pd.concat(measured), pd.concat(predicted)
+
+
+def test_ends_are_for_good_and_of_fitted_networks(page):
+    found = section.ends(*page)
+    off = 0.025  # from the last point at chance to where the error crosses the threshold
+    assert found.measured.tolist()[:3] == pytest.approx([0.5 + off, 0.25 + off, off]) and math.isnan(found.measured[3])
+    assert found["closed form"].tolist()[:3] == pytest.approx([0.75 + off, off, 0.75 + off])
+    assert found["signal beats the bias"].tolist()[:3] == [0.5, 0.0, 0.25]
+    assert found["signal beats the floor"].tolist()[:3] == [0.0, 0.0, 0.0] and found.iloc[3, -7:].isna().all()
+
+
+def test_accuracy_is_pooled_and_within_settings(page):
+    found = section.accuracy(section.ends(*page)).set_index(["rung", "over"])["mean"]
+    assert found[section.LAW, "pooled"] == found[section.LAW, "within"] == 1
+    assert found["two scalars", "pooled"] == pytest.approx(1 - 2 * 0.25**2 / (2 * 0.25**2))
+    assert found["two scalars", "within"] == pytest.approx(0) and len(found) == 10
+
+
+def test_the_rule_of_first_crossing_loses_predictions_that_begin_below():
+    (line,) = [frame(0, 6, {"gain": 0.5})]
+    assert section.artefact(line) == 0
+    line.loc[0, "error"] = 0.0
+    assert section.artefact(line) == 1
+
+
+def test_claims(page):
+    found = section.claims(*page, tolerance=0.1)
+    nearer = found["class-means-bring-the-law-closer"]
+    assert nearer.tolist()[:3] == pytest.approx([0.25, 0, 0.25]) and nearer.index.name == "seed"
+    upper = found["prediction-is-an-upper-bound"]
+    assert np.array_equal(upper, [1, 0, 1, math.nan], equal_nan=True)
+    assert found["law-predicts-plateaus"]["mean"] == found["law-predicts-within-settings"]["mean"] == 1
+    assert found["closed-form-needs-the-origin"]["mean"] < 0
+    assert found["plateau-ends-where-the-signal-beats-the-bias"]["n"] == 2
+
+
+def test_numbers(runs, page):
+    found = section.numbers(runs, section.ends(*page), page[1])
+    assert (found["all_runs"], found["fitted_runs"], found["below"], found["settings"]) == (2, 2, 2, 2)
+    assert found["class means off"] == 0 and found["two scalars off"] == pytest.approx(0.25 * math.sqrt(2 / 3))
+    assert (found["bias_last"], found["beats_bias"]) == (2, 0.375)
+    assert found["bias_last_end"] == pytest.approx(0.275) and found["floor_last_end"] == pytest.approx(0.275)
+    assert found["gain_half"] == pytest.approx(0.75 / 0.5**6) and found["alignment_half"] == 0.9
+
+
+def test_the_race_marks_where_signals_overtake_the_bias(page):
+    figure = section.race_figure(page[1], 6, powers=(2, 5))
+    (axes,) = figure.axes
+    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert marks == pytest.approx([0.1, 0.1**0.25]) and {text.get_text() for text in axes.texts} >= {"0.10", "0.56"}
+    assert "measured gain, r = 6" in axes.get_legend_handles_labels()[1]
+    plt.close(figure)
+    without = section.race_figure(page[1], 12)
+    assert len(without.axes[0].get_legend_handles_labels()[1]) == 4
+    plt.close(without)
+
+
+def test_a_panel_a_rung_with_the_diagonal(page):
+    figure = section.ladder_figure(section.ends(*page))
+    titles = [axes.get_title().partition("\n")[0] for axes in figure.axes[:5]]
+    assert titles == list(section.RUNGS) and figure.axes[4].get_title().endswith("R² = 1.00")
+    plt.close(figure)
+
+
+def test_parts_are_drawn_for_the_shortest_and_the_longest_plateaus(page):
+    figure = section.parts_figure(page[1], section.ends(*page))
+    assert [axes.get_title()[:7] for axes in figure.axes] == ["depth 7", "depth 6"]
+    assert [line.get_label() for line in figure.axes[1].lines] == ["signal", "what the start leaves", "bias"]
+    plt.close(figure)
+    nothing = section.ends(*(frame.assign(error=math.nan) for frame in page))
+    for blank in (section.ladder_figure(nothing), section.parts_figure(page[1], nothing)):
+        assert "nothing to draw" in blank.axes[0].texts[0].get_text()
+        plt.close(blank)
 
 
 def test_an_unknown_start_is_refused():
