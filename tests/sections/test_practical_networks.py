@@ -102,11 +102,7 @@ def test_numbers_carry_the_network_in_their_names(curves):
     networks = {section.VGG: few, section.ALL: [], section.USUAL: few[:1], section.RESNET: few[:1]}
     found = section.numbers(networks, class_order([]), lengths)
     assert found["VGG-16 gap"] == 2 and found["VGG-16 width"] == 4 and found["VGG-16 dataset"] == "digits"
-<<<<<<< HEAD
-    assert found["fit"].startswith("3 of 5 networks fit")
-=======
     assert found["fit"].startswith("4 of 5 networks fit")
->>>>>>> conv
     assert (found["VGG-16 seeds"], found["VGG-16 none test"]) == (2, "0.20 (0.20 to 0.20)")
     assert found["ordered"] == 0 and found["order"] == "–"
     assert found["all_biases"] == found["without"] == ""
