@@ -158,7 +158,6 @@ def measured(curves: pd.DataFrame, statistics: pd.DataFrame, classes: pd.DataFra
         "practical-usual-scale-has-no-effect": error[USUAL, MADE],
         "practical-effect-needs-small-scale": vgg[MADE] - error[USUAL, MADE],
         "practical-loss-plateau-needs-no-bias": loss[VGG, MADE],
-        "practical-order-is-bias": orders(classes),
         "batch-norm-plateau-needs-no-bias": resnet[MADE],
         "batch-norm-plateau-trained-without-bias": resnet["as trained"] - resnet[FREE],
         "batch-norm-breaks-monotonicity": 1 - at_most(bumps, 0.01),

@@ -39,14 +39,16 @@ def numbers() -> dict:
     trained = [runs[2]]  # with an output bias
     training = {"lr": 0.05, "epochs": 1}
     biases = interventions.changed_biases(trained, ["zeroed", "permuted"])
+    predicted = weights_and_biases.predict(trained, 3)
     others = {
         "starts": [
             mli.interpolate(trained, alphas=3, start=start).loss.iloc[1] for start in ("other", "noise", "zero")
         ],
         "weights_and_biases": [
             *weights_and_biases.square(trained, 3).loss,
-            *weights_and_biases.predict(trained, 3).loss,
+            *predicted.loss,
         ],
+        "law": predicted.loss[predicted.path == "class means"],
         "bias_gap": [
             *bias_gap.survey([2, 3], [0.1], [3], seeds=[0]).gap,
             *bias_gap.through_time(3, 0.1, 3, points=4).bias,

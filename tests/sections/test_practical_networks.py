@@ -77,7 +77,6 @@ def test_claims_compare_seed_by_seed_and_take_statistics_recomputed(curves):
         "batch-norm-plateau-needs-no-bias": [0.1, 0.1],
         "batch-norm-plateau-trained-without-bias": [0.15, np.nan],
         "batch-norm-breaks-monotonicity": [1, 0],
-        "practical-order-is-bias": [],
     }
     for claim, values in expected.items():
         assert found[claim].tolist() == pytest.approx(values, abs=1e-4, nan_ok=True), claim
