@@ -295,9 +295,9 @@ def _sheet(pixels: np.ndarray) -> tuple[str, int]:
 
 
 CASES = {  # bias and path of a curve in `error_figure`: name, colour, dashes
-    ("none", "linear"): ("no biases", PALETTE[3], "--"),
-    ("output", "homogeneous"): ("output bias, homogeneous path", PALETTE[0], "-."),
-    ("output", "linear"): ("output bias, linear path", PALETTE[1], "-"),
+    ("none", "linear"): ("no bias", PALETTE[3], "--"),
+    ("output", "homogeneous"): ("bias, homogeneous path", PALETTE[0], "-."),
+    ("output", "linear"): ("bias, linear path", PALETTE[1], "-"),
 }
 
 
@@ -315,7 +315,7 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
         return empty_figure()
     chance = 1 - 1 / DATASETS[fitted.dataset.iloc[0]].classes
     with style():
-        figure, axes = plt.subplots(figsize=(4.9, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(3.7, 3.4), layout="constrained")
         axes.axhline(chance, color="0.4", ls=":", lw=1)
         for place, ((bias, path), (name, colour, dashes)) in enumerate(CASES.items()):
             curves = fitted[(fitted.bias == bias) & (fitted.path == path)]
@@ -327,7 +327,7 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
             axes.errorbar([0, length], [height] * 2, yerr=0.03, color=colour, ls=dashes, lw=2.2, elinewidth=2.2)
             axes.text(length + 0.02, height, f"{name}: {length:.2f}", color="0.15", va="center")
         axes.text(1, chance, "chance", color="0.3", ha="right", va="bottom")
-        axes.set(xlim=(0, 1), ylim=(0, chance * 1.44), xlabel="α: from initialization to trained network")
+        axes.set(xlim=(0, 1), ylim=(0, chance * 1.44), xlabel="α: from start to trained network")
         axes.set(ylabel=LABELS["error"])
         axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8])
     return figure
@@ -352,13 +352,12 @@ def dose_figure(doses: pd.DataFrame) -> Figure:
     mean, low, high = np.array([interval(row) for row in lengths.to_numpy()]).T
     places = range(len(lengths))
     with style():
-        figure, axes = plt.subplots(figsize=(4.9, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(3.7, 3.4), layout="constrained")
         axes.plot(places, lengths, color=PALETTE[2], lw=0.7, alpha=0.4)
         look = {"color": PALETTE[2], "fmt": "o-", "lw": 2.6, "ms": 7, "capsize": 4}
         axes.errorbar(places, mean, np.nan_to_num([mean - low, high - mean]), **look)
-        axes.set_xticks(places, [f"{gap:g}" for gap in lengths.index])
-        axes.set(xlabel="output bias given to one class (logits)", ylabel=LABELS["error_plateau"], ylim=(0, 1))
-        axes.text(0, mean[0] + 0.12, "as trained:\nno bias", color="0.15", ha="center")
+        axes.set_xticks(places, [f"{gap:g}" if gap else "none" for gap in lengths.index])
+        axes.set(xlabel="bias given to one class (logits)", ylabel=LABELS["error_plateau"], ylim=(0, 1))
     return figure
 
 
