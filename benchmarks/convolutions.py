@@ -1,6 +1,7 @@
-"""Training convolutional networks: one a thread, channels last, as the package does, and two other ways.
+"""Training convolutional networks: one a thread, channels last, as the package does, and three other ways.
 
-Whether `Network.logits` should compute them one after the other, as it does, is for this to measure.
+Whether `Network.logits` should compute them one after the other, as it does, is for this to measure. The limit is the
+machine's own rate of large matrix products, on all threads, for the operations of the steps' convolutions.
 """
 
 import itertools
@@ -12,32 +13,40 @@ from unittest.mock import patch
 import torch
 from torch import nn
 from torch.nn.functional import conv2d, cross_entropy, max_pool2d
+from torch.utils.flop_counter import FlopCounterMode
 
 import mli_utils as mli
+from benchmarks import limits
 from benchmarks.measure import compare, timed
 from mli_utils.core import training
 from mli_utils.core.config import RunConfig
 from mli_utils.core.convnets import VGG16
 from mli_utils.core.initialization import initialize
+from mli_utils.core.optimizers import Autograd
 from mli_utils.core.parameters import stack
 from mli_utils.runs import parallel, trained
 
 
 def networks(number: int, width: int, epochs: int) -> list[RunConfig]:
-    """VGG-16 on a few enlarged digits."""
+    """VGG-16 on a few enlarged digits, in batches of the size that the profile `large` has."""
     fields = dict(
-        dataset="digits32", model="vgg16", width=width, n_train=256, batch_size=32, epochs=epochs, stop_loss=0.0
+        dataset="digits32", model="vgg16", width=width, n_train=256, batch_size=64, epochs=epochs, stop_loss=0.0
     )
     return mli.grid(**fields, lr=0.01, seed=range(number))
 
 
-def ours(configs: list[RunConfig]) -> None:
-    """As the package trains them, but for the histories: `grouped` has none either."""
+def without_histories():
+    """Patch training to log only its first step, since `grouped` logs nothing."""
 
     def only_first() -> Iterator[float]:
         return itertools.chain([0], itertools.repeat(math.inf))
 
-    with patch.object(training, "log_steps", only_first), parallel.workers() as workers:
+    return patch.object(training, "log_steps", only_first)
+
+
+def ours(configs: list[RunConfig]) -> None:
+    """As the package trains them, but for the histories."""
+    with without_histories(), parallel.workers() as workers:
         list(workers.each(trained.train_here, [(config, ([config], None)) for config in configs], lambda epochs: None))
 
 
@@ -45,6 +54,23 @@ def contiguous(configs: list[RunConfig]) -> None:
     """The same, with channels before rows and columns in memory."""
     with patch.object(VGG16, "memory_format", torch.contiguous_format):
         ours(configs)
+
+
+def in_turn(configs: list[RunConfig]) -> None:
+    """The same, one network after the other on all threads."""
+    with without_histories():
+        for config in configs:
+            list(trained.train_here([config]))
+
+
+def operations(config: RunConfig) -> int:
+    """Floating-point operations of a network's steps, forward and backward: two for a multiplication and addition."""
+    params = stack([initialize(mli.build(config), config)])
+    images = torch.zeros(1, config.batch_size, *mli.load_data(config.dataset).images.shape[1:])
+    gradient, into = Autograd(mli.build(config)), [torch.zeros_like(value) for value in params.values()]
+    with FlopCounterMode(display=False) as counter:
+        gradient(params, images, torch.zeros(1, config.batch_size, dtype=torch.long), into, 0.0)
+    return counter.get_total_flops() * config.epochs * config.n_train // config.batch_size
 
 
 def grouped(configs: list[RunConfig]) -> None:
@@ -73,10 +99,11 @@ def grouped(configs: list[RunConfig]) -> None:
             optimizer.step()
 
 
-def bench(rounds: int, number: int = 4, width: int = 8, epochs: int = 12) -> list[dict]:
+def bench(rounds: int, number: int = 4, width: int = 16, epochs: int = 4) -> list[dict]:
     configs = networks(number, width, epochs)
     for work in (ours, grouped):
         work(networks(2, width, 1))
+    counted, large = number * operations(configs[0]), (1, 1024, 1024, 1024)
     return compare(
         "train_conv",
         f"{number} runs of VGG-16, {width} channels wide, {epochs} epochs of {configs[0].n_train} digits of 32 × 32",
@@ -84,7 +111,8 @@ def bench(rounds: int, number: int = 4, width: int = 8, epochs: int = 12) -> lis
         {
             "one convolution in groups": lambda: timed(lambda: grouped(configs)),
             "channels first": lambda: timed(lambda: contiguous(configs)),
+            "in turn, each on all threads": lambda: timed(lambda: in_turn(configs)),
         },
-        None,
+        lambda: limits.seconds_each(large) * counted / (2 * math.prod(large)),
         rounds,
     )

@@ -43,6 +43,16 @@ def test_the_alternatives_train():
     training.vmapped(configs)
     convolutions.grouped(convolutions.networks(2, width=2, epochs=1))
     convolutions.contiguous(convolutions.networks(1, width=2, epochs=1))
+    convolutions.in_turn(convolutions.networks(1, width=2, epochs=1))
+
+
+def test_operations_of_convolutions_are_counted_from_shapes():
+    (config,) = convolutions.networks(1, width=4, epochs=1)
+    weights = [parameter for parameter in mli.build(config).parameters() if parameter.ndim == 4]
+    sides = [32, 32, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2]
+    forward = sum(2 * weight.numel() * side**2 for weight, side in zip(weights, sides, strict=True))
+    first, last = 2 * weights[0].numel() * 32**2, 2 * 32 * 10
+    assert convolutions.operations(config) == config.n_train * (3 * (forward + last) - first)
 
 
 def test_curves_are_the_textbook_s(tmp_path):

@@ -150,7 +150,12 @@ def intervals(
     pandas.DataFrame
         One row per group and measure: `by`, `measure` (its column), `mean`, `low`, `high` (95 %) and `n`.
     """
-    found = _by_group(mean_and_interval, frame, by, measures)
+    rows = [
+        {**dict(zip(by, values, strict=True)), "measure": measure, **mean_and_interval(group[measure])}
+        for values, group in frame.groupby(by, sort=False)
+        for measure in measures
+    ]
+    found = pd.DataFrame(rows, columns=[*by, "measure", *ESTIMATE])
     for measure, (least, most) in (ranges or {}).items():
         ends = found.loc[found.measure == measure, ["low", "high"]].clip(least, most)
         found.loc[ends.index, ["low", "high"]] = ends
@@ -199,11 +204,6 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     z = stats.norm.ppf(TAILS[1]) ** 2 / n
     middle, half = (share + z / 2) / (1 + z), math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
     return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
-
-
-def shares(frame: pd.DataFrame, by: list[str], measures: list[str]) -> pd.DataFrame:
-    """Estimate the proportion of each measure in each group by `share`, in the columns of `intervals`."""
-    return _by_group(share, frame, by, measures)
 
 
 def rank_correlation(
@@ -316,15 +316,6 @@ def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> di
 def at_most(values: pd.Series, bound: float) -> pd.Series:
     """Return 1.0 where a value is at most the bound, 0.0 where it is larger, NaN where it is missing."""
     return (values <= bound).astype(float).where(values.notna())
-
-
-def _by_group(estimate: Callable, frame: pd.DataFrame, by: list[str], measures: Sequence[str]) -> pd.DataFrame:
-    rows = [
-        {**dict(zip(by, values, strict=True)), "measure": measure, **estimate(group[measure])}
-        for values, group in frame.groupby(by, sort=False)
-        for measure in measures
-    ]
-    return pd.DataFrame(rows, columns=[*by, "measure", *ESTIMATE])
 
 
 def _estimate(mean: float = math.nan, low: float = math.nan, high: float = math.nan, *, n: int) -> dict:

@@ -35,5 +35,5 @@ def span(row: Mapping, form: str = ".2f") -> str:
     value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):
         return "–"
-    interval = "" if low is None or math.isnan(low) else f" ({low:{form}} to {high:{form}})"
-    return f"{value:{form}}{interval}".replace("-", "−")
+    interval = "" if low is None or math.isnan(low) else f" ({low:z{form}} to {high:z{form}})"
+    return f"{value:z{form}}{interval}".replace("-", "−")

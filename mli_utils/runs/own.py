@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import nn
 
 from mli_utils.core import modules
 from mli_utils.core.config import InputError, choose
-from mli_utils.core.curves import STATISTICS
+from mli_utils.core.curves import STATISTICS, evaluate_points
+from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.modules import Loss, as_float32, evaluating, outputs_of, read_samples
-from mli_utils.core.networks import Network, weights_and_biases
+from mli_utils.core.networks import FCN, Network, weights_and_biases
 from mli_utils.core.parameters import EMBEDDINGS, GROUPS, Group, Params, mix, parameter_groups
-from mli_utils.core.paths import alpha_grid, interpolate_groups, schedules
+from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_groups, schedules
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.theory import predicted_logits
 from mli_utils.runs import settings
@@ -31,7 +33,7 @@ from mli_utils.runs.trained import progress, tidy_frame
 PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # that DataParallel and torch.compile give to names
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 INSIDE = ("state_dict", "model_state_dict", "model")  # where training loops keep a state dict in a checkpoint
-LAYERED = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}  # the parameters of a plain network
+PASSING = (nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout)  # modules that leave a sample's numbers as they are
 
 State = nn.Module | Mapping[str, torch.Tensor] | str | Path
 
@@ -94,8 +96,8 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
         for name, value in read_state(given, side).items():
             first = tied.get(name, name)
             if first in found and not torch.equal(found[first], value):
-                said = f"{first} and {name} differ; allowed: equal ones, since the model ties them"
-                raise InputError(f"{side}: {said}")
+                differ = f"{first} and {name} differ; allowed: equal ones, since the model ties them"
+                raise InputError(f"{side}: {differ}")
             found[first] = value
         missing, extra = (
             [name for name in {**own, **buffers} if name not in found and name not in optional],
@@ -113,8 +115,8 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
                 f"is {value.dtype}; allowed: real floating-point numbers": name in own
                 and not value.is_floating_point(),
             }
-            for said in filter(wrong.get, wrong):
-                raise InputError(f"{side}: {name} {said}")
+            for fault in filter(wrong.get, wrong):
+                raise InputError(f"{side}: {name} {fault}")
         return {name: value.detach().to(device) for name, value in as_float32(found, side).items()}
 
     first, second = fitted(start, "start"), fitted(end, "end")
@@ -160,7 +162,7 @@ class Walk:
         self.samples = sum(len(targets) for _, targets in self.batches)
         if exact and statistics != "recomputed":
             with evaluating(self.model):
-                self.ends = tuple(self.recomputed(side)[0] for side in self.ends)
+                self.ends = self.recomputed(self.ends[0])[0], self.recomputed(self.ends[1])[0]
 
     def recomputed(self, tensors: Params) -> tuple[Params, list[torch.Tensor]]:
         """Return parameters and buffers with exact batch-norm statistics, and the outputs if one pass gave them."""
@@ -187,12 +189,15 @@ class Walk:
             if name not in self.groups
         }
 
-    def measure(self, path, points: np.ndarray, advance: Callable[[], Any], ends=None, treatments=None) -> dict:
+    def measure(self, path, points: np.ndarray, advance: Callable[..., Any], ends=None, treatments=None) -> dict:
         """Measure a path, as `body` returns it, under each of {name: treatment(logits, α)}; default: as it is."""
+        if self.plain and not treatments:
+            return {"": self.measure_together(path, points, advance)}
         totals: dict[str, list] = {name: [] for name in treatments or ("",)}
+        start, end = ends or self.ends
         with evaluating(self.model):
             for alpha in points.tolist():
-                outputs = self.outputs(interpolate_groups(self.groups, *(ends or self.ends), alpha, path), alpha)
+                outputs = self.outputs(interpolate_groups(self.groups, start, end, alpha, path), alpha)
                 targets = [some for _, some in self.batches]
                 if treatments:
                     outputs, targets = [torch.cat(outputs)], [torch.cat(targets)]
@@ -209,9 +214,58 @@ class Walk:
         found["loss"] = found["loss"] / self.samples
         if self.classes is None:
             return {**found, "wrong": np.full((len(found["loss"]), 1), np.nan), "class_counts": np.ones(1)}
-        labels = torch.cat([targets for _, targets in self.batches]).long()
-        counts = labels.bincount(minlength=self.classes).cpu().numpy()
-        return {**found, "mean_logits": found["logits"] / self.samples, "class_counts": counts}
+        return {**found, "mean_logits": found["logits"] / self.samples, "class_counts": self.class_counts()}
+
+    def class_counts(self) -> np.ndarray:
+        labels = torch.cat([targets for _, targets in self.batches])
+        return labels.long().bincount(minlength=self.classes).cpu().numpy()
+
+    def measure_together(self, path, points: np.ndarray, advance: Callable[..., Any]) -> dict[str, np.ndarray]:
+        """Measure a path of a plain network as a run's: many points at once, products of the first layer shared."""
+        assert self.dense
+        groups, ends, images = self.dense
+        layers = [len(value) for name, value in ends[1].items() if name.endswith("weight")]
+        fcn = FCN(1, 1, len(layers), max(layers), "none")  # for its way to evaluate; its own parameters are not used
+
+        def at(some: np.ndarray) -> tuple[Params, np.ndarray]:
+            advance(len(some))
+            of_weights = SCHEDULES[schedules(path)["weights"]](points[some], 1)
+            return interpolate_groups(groups, ends[0], ends[1], points[some], path), of_weights
+
+        with torch.no_grad():
+            found = evaluate_points(fcn, ends, at, len(points), images)
+        return {**found, "class_counts": self.class_counts()}
+
+    @cached_property
+    def dense(self) -> tuple[dict[str, Group], tuple[Params, Params], ImageSet] | None:
+        """Groups, ends and samples as an `FCN` has them; None unless linear layers and ReLUs alone give the outputs."""
+        kinds = {"weights": "weight", "hidden_biases": "bias", "output_bias": "bias"}
+        groups = [(name, group) for name, group in self.groups.items() if group.name in kinds]
+        names = {name: f"layers.{group.layer - 1}.{kinds[group.name]}" for name, group in groups}
+        start, end = ({of_fcn: side[name] for name, of_fcn in names.items()} for side in self.ends)
+        if len(end) < len(self.groups) or list(self.batches[0][0]) != [0]:
+            return None
+        signal = self.batches[0][0][0][:2].float()
+        signal = signal.reshape(len(signal), -1)
+        for i, (weight, bias) in enumerate(weights_and_biases(end)):
+            if weight.ndim != 2 or signal.shape[1:] != weight.shape[1:]:
+                return None
+            signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
+        whole = modules.batched(self.batches, self.samples)
+        close = signal.shape == self.seen.outputs.shape and torch.allclose(signal, self.seen.outputs, atol=1e-4)
+        if not close or len(whole) > 1:
+            return None
+        ((inputs, labels),) = whole
+        images = ImageSet("own", "train", inputs[0].float(), labels.long(), (), *inputs[0].new_empty(2, 0))
+        return {names[name]: group for name, group in groups}, (start, end), images
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the module is a classifier that applies linear layers and ReLUs in turn, and does nothing else."""
+        kinds = [type(module) for module in self.model.modules() if type(module) not in PASSING]
+        in_turn = set(kinds[::2]) == {nn.Linear} and set(kinds[1::2]) <= {nn.ReLU} and len(kinds) % 2
+        known = self.batches[0][1].device.type in FCN.memory
+        return bool(self.loss == "cross_entropy" and in_turn and known and self.dense)
 
     def why_not(self, path) -> str:
         """Say which parameter lacks the layer number that a path needs, and why; empty if none does."""
@@ -494,9 +548,10 @@ def diagnose(
         bodies = walk.measure("linear", points, bar.update, ends, treatments)
         if not without:
             bodies["homogeneous"] = walk.measure("homogeneous", points, bar.update)[""]
-    if dense := _dense(walk):
-        images, labels = (torch.cat(some) for some in zip(*((x[0], y) for x, y in walk.batches), strict=True))
-        bodies["law"] = walk.body([sum_metrics(predicted_logits(*dense, images, points), labels.long())])
+    if walk.dense:
+        _, sides, images = walk.dense
+        law = predicted_logits(*sides, images.images, points)
+        bodies["law"] = walk.body([sum_metrics(law, images.labels)])
     shares = {path: body["predicted"] / walk.samples for path, body in bodies.items()}
     curves = tidy_frame(
         (
@@ -523,24 +578,3 @@ def _output_bias(walk: Walk) -> str:
             return name
     said = f"the network has {', '.join(names) or 'none'} for an output bias"
     raise InputError(f"{said}; allowed here: one, (classes,), added last")
-
-
-def _dense(walk: Walk) -> tuple[Params, ...]:
-    """Return both ends as parameters of an `FCN`; empty unless linear layers and ReLUs alone give the outputs."""
-    names = {
-        name: f"layers.{group.layer - 1}.{LAYERED[group.name]}"
-        for name, group in walk.groups.items()
-        if group.name in LAYERED
-    }
-    ends = tuple({of_fcn: side[name] for name, of_fcn in names.items()} for side in walk.ends)
-    inputs = walk.batches[0][0]
-    weights = [value for name, value in ends[1].items() if name.endswith("weight")]
-    if len(ends[1]) < len(walk.groups) or any(weight.ndim != 2 for weight in weights) or list(inputs) != [0]:
-        return ()
-    signal = inputs[0][:2].flatten(1)
-    for i, (weight, bias) in enumerate(weights_and_biases(ends[1])):
-        if signal.shape[1] != weight.shape[1]:
-            return ()
-        signal = nn.functional.linear(signal.relu() if i else signal, weight, bias)
-    fits = signal.shape == walk.seen.outputs.shape and torch.allclose(signal, walk.seen.outputs, atol=1e-4)
-    return ends if fits else ()

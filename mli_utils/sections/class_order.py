@@ -356,16 +356,13 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
     plain = designs[designs.design == "plain"]
     compared = recomputed(fitted, plain)
     of_designs = designs.groupby("design").seed.nunique()
-    identities = {
-        f"identity_{design}": span(mean_and_interval(identity_share(one))) for design, one in designs.groupby("design")
-    }
     return {
         "correlation": compared.correlation.min(),
         "deviation": compared.deviation.max(),
         "never_ranked": plain.separated_at.isna().sum(),
         "plain_classes": len(plain),
         **{f"{design}_networks": of_designs.get(design, 0) for design in ("equal", "dimmed")},
-        **identities,
+        "identity_plain": span(mean_and_interval(identity_share(plain))),
         "largest_is_guess": (largest == guess).sum(),
         "as_largest": 100 * predictions.as_largest.mean(),
         "as_guess": 100 * predictions.as_guess.mean(),

@@ -195,7 +195,8 @@ def effects(networks: pd.DataFrame) -> pd.DataFrame:
     Frame indexed by `seed`: `random labels/steps`, `stretched inputs/steps`: steps over those with true labels, without
     biases; `…/error`, `…/loss`: differences of their plateaus (α); `bias/steps`, `bias/error`, `bias/loss`: an output
     bias against none, means over problems (geometric of steps); `path/error`: linear against homogeneous path, with an
-    output bias; `harder/biased error`: the mean difference of both harder problems from true labels, with one
+    output bias; `harder/biased error`: the mean difference of both harder problems from true labels, with one; `bias
+    over labels/error`: `bias/error` less `random labels/error`
     """
     kept = networks.assign(steps=np.log(networks.steps.where(networks.fitted)))
     measures = {"steps": "steps", "error": "error_plateau", "loss": "loss_plateau"}
@@ -209,6 +210,7 @@ def effects(networks: pd.DataFrame) -> pd.DataFrame:
     biased, homogeneous = (wide["error_plateau"][form] for form in FORMS[1:])
     found["path/error"] = (biased - homogeneous).mean(axis=1, skipna=False)
     found["harder/biased error"] = biased[others].sub(biased[base], axis=0).mean(axis=1, skipna=False)
+    found["bias over labels/error"] = found["bias/error"] - found["random labels/error"]
     frame = pd.DataFrame(found)
     return frame.assign(**{name: np.exp(frame[name]) for name in frame if name.endswith("steps")})
 
@@ -559,7 +561,7 @@ def claims(compared: pd.DataFrame, table: pd.DataFrame, grown: pd.DataFrame) -> 
         "stretched-inputs-leave-the-error-plateau": compared["stretched inputs/error"],
         "bias-moves-the-plateau": compared["bias/error"],
         "bias-leaves-hardness": compared["bias/steps"],
-        "bias-moves-the-plateau-more-than-labels": compared["bias/error"] - compared["random labels/error"],
+        "bias-moves-the-plateau-more-than-labels": compared["bias over labels/error"],
         "easy-with-a-plateau": grown[NEAREST][grown.steps <= 10].max(),
         "hard-without-a-plateau": table.steps[table.plateau < 0.1].max() / table.steps.min(),
     }

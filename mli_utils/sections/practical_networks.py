@@ -8,36 +8,32 @@ import pandas as pd
 from mli_utils.core.config import grid
 from mli_utils.core.curves import Bias
 from mli_utils.core.estimates import at_most, clustered_mean, intervals
-from mli_utils.core.plateaus import plateau
+from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
 from mli_utils.runs.biases import biased_curves, dose, permuted, trained_bias
 from mli_utils.runs.measured import order_correlations
 from mli_utils.runs.trained import Run, counts, table, train
 
 DOSES = (0.5, 1.0, 2.0, 4.0)  # gaps, in logits, given to networks trained without biases
-VGG, USUAL, RESNET = "VGG-16", "VGG-16, usual scale", "ResNet-18"
-FREE, MADE = "no biases", "linear − zeroed"
-DRAWN = ("linear", "homogeneous", "zeroed", FREE)  # treatments in the figure of curves
+FACTORS = {"zeroed": 0.0, "halved": 0.5, "as trained": 1.0, "doubled": 2.0}  # of a trained output bias
+IN_ORDER = ("as trained", "homogeneous", "zeroed", "permuted", "halved", "doubled")  # part of the address
+VGG, ALL, USUAL, RESNET = "VGG-16", "VGG-16, all biases", "VGG-16, usual scale", "ResNet-18"
+FREE, MADE = "trained without", "made by the bias"
+DRAWN = ("as trained", "homogeneous", "zeroed", FREE)  # treatments in the figures
 
 
 def output_biases(run: Run) -> dict[str, Bias]:
-    """Return the output biases that a network is measured with on the linear path of its weights.
+    """Return the output biases that a network is measured with on the linear path of its other parameters.
 
-    A trained bias moves linearly or as α^depth (`homogeneous`, the path of the weights' signal), is zeroed, permuted so
-    that another class has the largest, halved or doubled. A network without one is given each of `DOSES`.
+    A trained bias moves linearly or as α^depth (`homogeneous`, the path of the weights' signal), is scaled by
+    `FACTORS`, or permuted so that another class has the largest. A network without one is given each of `DOSES`.
     """
-    if run.config.bias == "none":
-        without = Bias(trained_bias(run))
-        return {"linear": without, **{f"dose {gap:g}": dose(run, gap) for gap in DOSES}}
     bias = trained_bias(run)
-    return {
-        "linear": Bias(bias),
-        "homogeneous": Bias(bias, run.config.depth),
-        "zeroed": Bias(0 * bias),
-        "permuted": Bias(permuted(run)),
-        "halved": Bias(bias / 2),
-        "doubled": Bias(2 * bias),
-    }
+    if run.config.bias == "none":
+        return {FREE: Bias(bias), **{f"{FREE}, dose {gap:g}": dose(run, gap) for gap in DOSES}}
+    factors = {name: Bias(factor * bias) for name, factor in FACTORS.items()}
+    others = {"homogeneous": Bias(bias, run.config.depth), "permuted": Bias(permuted(run))}
+    return {name: {**factors, **others}[name] for name in IN_ORDER}
 
 
 def trained(asked: Mapping[str, Sequence[tuple[Mapping, str, int]]], first_seed: int) -> dict[str, list[Run]]:
@@ -68,45 +64,39 @@ def treated_curves(networks: Mapping[str, Sequence[Run]], alphas: int, images: i
 
     Returns
     -------
-    Frame as `biased_curves` returns it, with `network`, the key in `networks`, and `treatment`: the name in
-    `output_biases`, after `no biases` for networks trained without
+    Frame as `biased_curves` returns it, with `network`, the key in `networks`, and the bias's name as `treatment`
     """
     frames = []
     for name, runs in networks.items():
         curves = biased_curves(runs, [output_biases(run) for run in runs], alphas, images=images)
-        frames.append(curves.assign(network=name, treatment=_treatment(curves)))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _treatment(curves: pd.DataFrame) -> pd.Series:
-    without = curves.path.map(lambda path: FREE if path == "linear" else f"{FREE}, {path}")
-    return curves.path.where(curves.bias != "none", without)
+        frames.append(curves.assign(network=name, treatment=curves.path))
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
 def lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """Return the plateaus of `treated_curves`, with `network` and `treatment`."""
     frames = [plateau(some, tolerance).assign(network=name) for name, some in curves.groupby("network", sort=False)]
     found = pd.concat(frames, ignore_index=True)
-    return found.assign(treatment=_treatment(found))
+    return found.assign(treatment=found.path)
 
 
-def errors(curves: pd.DataFrame, tolerance: float = 0.1, measure: str = "error_plateau") -> pd.DataFrame:
-    """Return error plateaus (α), or another measure, and what the bias makes of each.
+def split(lengths: pd.DataFrame, measure: str = "error_plateau") -> pd.DataFrame:
+    """Return plateaus (α) in a row a seed and a column a network and treatment, and what the bias makes of each.
 
-    The frame has a row a seed and a column a network and treatment. The part that the bias makes is the plateau on the
-    linear path minus the plateau of the same network with its output bias zeroed; no bias explains the rest.
+    `MADE` is the plateau as trained minus the plateau of the same network with its output bias zeroed; no bias explains
+    the rest. Networks that were not asked for have columns of NaN.
     """
-    found = lengths(curves, tolerance)
-    wide = found.pivot(index="seed", columns=["network", "treatment"], values=measure)
-    order = found[["network", "treatment"]].drop_duplicates().itertuples(index=False, name=None)
-    wide = wide[list(order)]
-    for network in dict.fromkeys(wide.columns.get_level_values("network")):
-        wide[network, MADE] = wide[network, "linear"] - wide[network, "zeroed"]
+    wide = lengths.pivot(index="seed", columns=["network", "treatment"], values=measure)
+    order = lengths[["network", "treatment"]].drop_duplicates().itertuples(index=False, name=None)
+    asked = [(network, treatment) for network in (VGG, ALL, USUAL, RESNET) for treatment in DRAWN]
+    wide = wide.reindex(columns=pd.MultiIndex.from_tuples(dict.fromkeys([*order, *asked])))
+    for network in (VGG, ALL, USUAL, RESNET):
+        wide[network, MADE] = wide[network, "as trained"] - wide[network, "zeroed"]
     return wide
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
-    """Estimate the mean of each column of `errors` over seeds: rows of `network`, `treatment` and an estimate."""
+    """Estimate the mean of each column of `split` over seeds: rows of `network`, `treatment` and an estimate."""
     rows = [
         {
             "network": network,
@@ -116,6 +106,22 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
         for network, treatment in found
     ]
     return pd.DataFrame(rows)
+
+
+def against_gap(lengths: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Return error plateaus against the gap of the output bias, trained and scaled, or given after training.
+
+    Columns: `network`, `seed`, `given` (`in training` or `after training`), `gap` (logits), `error_plateau` (α)
+    """
+    ended = [table(some).assign(network=name) for name, some in runs.items() if len(some)]
+    trained = pd.concat(ended).dropna(subset="bias_gap")[["network", "seed", "bias_gap"]]
+    scaled = lengths[lengths.treatment.isin(FACTORS)].merge(trained, on=["network", "seed"])
+    scaled = scaled.assign(given="in training", gap=scaled.bias_gap * scaled.treatment.map(FACTORS))
+    doses = {f"{FREE}, dose {gap:g}": gap for gap in DOSES} | {FREE: 0.0}
+    given = lengths[lengths.treatment.isin(doses)]
+    given = given.assign(given="after training", gap=given.treatment.map(doses))
+    columns = ["network", "seed", "given", "gap", "error_plateau"]
+    return pd.concat([scaled, given], ignore_index=True)[columns]
 
 
 def by_statistics(curves: pd.DataFrame) -> pd.DataFrame:
@@ -134,38 +140,65 @@ def measured(curves: pd.DataFrame, statistics: pd.DataFrame, classes: pd.DataFra
 
     Parameters
     ----------
-    curves : fitted curves of `VGG`, `USUAL` and `RESNET`, as `treated_curves` returns them
+    curves : fitted curves, as `treated_curves` returns them
     statistics : fitted curves of ResNet-18 for each treatment of batch norm's statistics, in the column `statistics`
     classes : as `class_order` returns them, of the VGG-16 networks with an output bias
     tolerance : tolerance of plateaus
     """
-    error, loss = errors(curves, tolerance), errors(curves, tolerance, "loss_plateau")
+    found = lengths(curves, tolerance)
+    error, loss = split(found), split(found, "loss_plateau")
     vgg, resnet = error[VGG], error[RESNET]
     bumps = plateau(statistics[statistics.statistics == "recomputed"]).set_index("seed").bump
     return {
-        "practical-networks-have-the-plateau": vgg.linear - vgg.homogeneous,
-        "practical-plateau-needs-the-bias": vgg.linear - vgg[FREE],
+        "practical-networks-have-the-plateau": vgg["as trained"] - vgg.homogeneous,
+        "practical-plateau-needs-the-bias": vgg["as trained"] - vgg[FREE],
         "practical-bias-makes-most": vgg[MADE] - vgg.zeroed,
         "practical-dose-makes-a-plateau": vgg[f"{FREE}, dose {max(DOSES):g}"] - vgg[FREE],
+        "practical-all-biases-lengthen-the-plateau": error[ALL, "as trained"] - vgg[FREE],
         "practical-usual-scale-has-no-effect": error[USUAL, MADE],
         "practical-effect-needs-small-scale": vgg[MADE] - error[USUAL, MADE],
         "practical-loss-plateau-needs-no-bias": loss[VGG, MADE],
         "practical-order-is-bias": orders(classes),
         "batch-norm-plateau-needs-no-bias": resnet[MADE],
-        "batch-norm-plateau-trained-without-bias": resnet.linear - resnet.get(FREE, math.nan),
+        "batch-norm-plateau-trained-without-bias": resnet["as trained"] - resnet[FREE],
         "batch-norm-breaks-monotonicity": 1 - at_most(bumps, 0.01),
     }
 
 
-def numbers(networks: Mapping[str, Sequence[Run]], classes: pd.DataFrame) -> dict:
-    """Return the numbers in the text of section 08; those of a network have names such as `ResNet-18 gap`."""
-    order = clustered_mean(orders(classes), "seed", (-1, 1))
-    found = {"order": span(order), "ordered": classes.run.nunique(), "doses": DOSES}
-    for network, runs in networks.items():
-        ended, config = table(runs), runs[0].config
-        fitted = ended[ended.status == "fitted"]
+def numbers(networks: Mapping[str, Sequence[Run]], classes: pd.DataFrame, lengths: pd.DataFrame) -> dict:
+    """Return the numbers in the text of section 08; those of a network have names such as `ResNet-18 gap`.
+
+    Sentences about networks that a profile may lack are empty then.
+    """
+    error, loss = split(lengths), split(lengths, "loss_plateau")
+    runs = [run for some in networks.values() for run in some]
+    found = {"ordered": classes.run.nunique(), "doses": DOSES, "fit": counts(runs)["fit"]}
+    found["order"] = _mean(orders(classes), -1)
+    found["scales"] = _mean(error[VGG, MADE] - error[USUAL, MADE], -2)
+    found["loss"] = _mean(loss[VGG, MADE], -1)
+    for network, some in networks.items():
+        if not some:
+            continue
+        ended, config = only_fitted(table(some)), some[0].config
         said = {name: getattr(config, name) for name in ("dataset", "n_train", "width", "init_scale")}
-        said |= {"gap": fitted.bias_gap.mean(), "test_error": fitted.test_error.mean(), **counts(runs)}
-        said["seeds"] = ended.groupby("bias").seed.nunique().max()
+        said |= {"gap": ended.bias_gap.mean(), "seeds": ended.groupby("bias").seed.nunique().max()}
+        said |= {f"{bias} test": _range(of_bias.test_error) for bias, of_bias in ended.groupby("bias")}
         found |= {f"{network} {name}": value for name, value in said.items()}
+    whole, zeroed = (_mean(error[ALL, treatment], 0) for treatment in ("as trained", "zeroed"))
+    found["all_biases"] = found["without"] = ""
+    if networks.get(ALL):
+        said = f"With a bias in every layer, as torchvision's VGG-16 has it, the plateau is {whole}"
+        found["all_biases"] = f"{said}, and {zeroed} with the output bias zeroed."
+    if len(with_output_bias(networks[RESNET])) < len(networks[RESNET]):
+        found["without"] = f"Trained without an output bias it is {_mean(error[RESNET, FREE], 0)}."
     return found
+
+
+def _mean(values: pd.Series, lowest: float) -> str:
+    """Return a mean over seeds with its interval in words; no value is below `lowest`, or above its size or 1."""
+    return span(clustered_mean(values, "seed", (lowest, max(1, -lowest))))
+
+
+def _range(errors: pd.Series) -> str:
+    """Return a mean with the lowest and the highest value in words."""
+    return span({"mean": errors.mean(), "low": errors.min(), "high": errors.max()})

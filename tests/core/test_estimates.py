@@ -31,12 +31,6 @@ def test_wilson_s_interval_is_the_textbook_s():
     assert estimates.wilson(1, 10)[1] == pytest.approx(1) and all(map(math.isnan, estimates.wilson(0, 0)))
 
 
-def test_shares_have_wilson_s_interval():
-    frame = pd.DataFrame({"g": ["a"] * 10, "yes": [1.0] * 8 + [0, 0]})
-    (row,) = estimates.shares(frame, ["g"], ["yes"]).to_dict("records")
-    assert row["mean"] == 0.8 and row["low"] == pytest.approx(0.4902, abs=1e-4) and row["n"] == 10
-
-
 def test_a_cluster_counts_once_and_an_interval_stays_in_its_range():
     values = pd.Series([0.0, 1.0, 1.0, 1.0, 0.9, 0.8, np.nan], index=pd.Index([1, 1, 2, 2, 3, 4, 5], name="seed"))
     found = estimates.clustered_mean(values, "seed", (0, 1))

@@ -14,7 +14,15 @@ from mli_utils.core.versions import VERSIONS
 from mli_utils.runs.budgets import DESIGNS, budgets
 from mli_utils.runs.files import address
 from mli_utils.runs.trained import run_key
-from mli_utils.sections import bias_ablation, bias_gap, hardness, interventions, neighbours, weights_and_biases
+from mli_utils.sections import (
+    bias_ablation,
+    bias_gap,
+    hardness,
+    interventions,
+    neighbours,
+    weights_and_biases,
+    your_own_network,
+)
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SMALL = dict(depth=4, width=24, init_scale=0.9, n_train=200, epochs=10)
@@ -29,6 +37,7 @@ def numbers() -> dict:
     runs = mli.train(CONFIGS)
     curves = mli.interpolate(runs, ["linear", "homogeneous"], alphas=5)
     trained = [runs[2]]  # with an output bias
+    training = {"lr": 0.05, "epochs": 1}
     biases = interventions.changed_biases(trained, ["zeroed", "permuted"])
     others = {
         "starts": [
@@ -44,6 +53,7 @@ def numbers() -> dict:
         ],
         "interventions": interventions.biased_curves(trained, biases, 3).loss,
         "neighbours": neighbours.layer_curves(trained, 3).loss,
+        "own": your_own_network.diagnosed({"plain CNN": training}, {"plain CNN": [0]}, 60, 2).bias_gap[:1],
         "hardness": hardness.race({**SMALL, "bias": ["none"], "lr": [0.05, 0.1]}, [0], 100.0, 3).loss,
         "budgets": [pull for design in DESIGNS for pull in budgets([CONFIGS[1]], design).pull.iloc[-4:]],
         "bias_ablation": bias_ablation.predict_images(trained, alphas=3, images=4)[0].probability,

@@ -296,7 +296,7 @@ def test_paths_of_one_s_own_and_groups_corrected():
         model, start, {**end, "c.bias": start["c.bias"]}, (inputs, targets), alphas=3, groups={"a.*": "embeddings"}
     )
     same = mli.interpolate_model(model, start, {**end, "c.bias": start["c.bias"]}, (inputs, targets), alphas=3)
-    assert again.equals(same)  # embeddings move as weights do
+    pd.testing.assert_frame_equal(again, same)  # embeddings move as weights do
     path = {"still": {**parts, "output_bias": "linear", "embeddings": "start"}}
     still = mli.interpolate_model(model, start, end, (inputs, targets), path, 3, groups={"*": "embeddings"})
     assert still.loss.nunique() == 1
@@ -375,8 +375,7 @@ def test_the_law_takes_plain_networks_alone():
         (nn.Sequential(*plain(), nn.Tanh()), False),
     ):
         walk = own.Walk(model, model, moved(model), inputs, None, "recomputed", "cross_entropy", 512, "cpu", None)
-        found = own._dense(walk)
-        assert bool(found) == plainly
+        assert bool(walk.dense) == walk.plain == plainly
 
 
 def test_progress_is_shown(monkeypatch, capsys):

@@ -12,9 +12,10 @@ from mli_utils.runs.measured import class_order
 from mli_utils.sections import practical_networks as section
 
 PLATEAUS = {  # error plateaus by network and treatment
-    section.VGG: {"linear": 0.5, "homogeneous": 0.2, "zeroed": 0.1, "permuted": 0.5, section.FREE: 0.1},
-    section.USUAL: {"linear": 0.1, "zeroed": 0.1},
-    section.RESNET: {"linear": 0.3, "zeroed": 0.2, section.FREE: 0.15},
+    section.VGG: {"as trained": 0.5, "homogeneous": 0.2, "zeroed": 0.1, "permuted": 0.5, section.FREE: 0.1},
+    section.USUAL: {"as trained": 0.1, "zeroed": 0.1},
+    section.ALL: {"as trained": 0.6, "zeroed": 0.4},
+    section.RESNET: {"as trained": 0.3, "zeroed": 0.2, section.FREE: 0.15},
 }
 PLATEAUS[section.VGG] |= {f"{section.FREE}, dose {gap:g}": 0.1 + gap / 10 for gap in section.DOSES}
 
@@ -35,27 +36,26 @@ def curves():
     for network, lengths in PLATEAUS.items():
         for treatment, length in lengths.items():
             bias = "none" if treatment.startswith(section.FREE) else "output"
-            path = treatment.removeprefix(section.FREE).removeprefix(", ") or "linear"
             for seed in (0, 1):
-                of_curve = {"network": network, "treatment": treatment, "bias": bias, "path": path}
+                of_curve = {"network": network, "treatment": treatment, "bias": bias, "path": treatment}
                 rows += curve(seed, length + 0.02 * seed, **of_curve)
     return pd.DataFrame(rows)
 
 
-def test_treatments_are_named_and_the_plateau_split_in_two(curves):
-    found = section.errors(curves)
+def test_the_plateau_is_split_in_two(curves):
+    found = section.split(section.lengths(curves))
     assert found.index.tolist() == [0, 1]
     treatments = [treatment for network, treatment in found if network == section.VGG]
-    doses = [f"no biases, dose {gap}" for gap in ("0.5", "1", "2", "4")]
-    expected = ["linear", "homogeneous", "zeroed", "permuted", "no biases", *doses, section.MADE]
+    doses = [f"{section.FREE}, dose {gap}" for gap in ("0.5", "1", "2", "4")]
+    expected = ["as trained", "homogeneous", "zeroed", "permuted", section.FREE, *doses, section.MADE]
     assert sorted(treatments) == sorted(expected)
     vgg = found[section.VGG]
     assert vgg[section.MADE].tolist() == pytest.approx([0.4, 0.4], abs=1e-4)
-    assert (vgg[section.MADE] + vgg.zeroed - vgg.linear).abs().max() < 1e-12
+    assert (vgg[section.MADE] + vgg.zeroed - vgg["as trained"]).abs().max() < 1e-12
     rows = section.summary(found).set_index(["network", "treatment"])
-    assert rows["mean"][section.VGG, "linear"] == pytest.approx(0.51, abs=1e-4)
-    assert rows.low[section.USUAL, "linear"] == 0  # cut to what a plateau can be
-    assert (rows.n == 2).all()
+    assert rows["mean"][section.VGG, "as trained"] == pytest.approx(0.51, abs=1e-4)
+    assert rows.low[section.USUAL, "as trained"] == 0  # cut to what a plateau can be
+    assert rows.n.isin((0, 2)).all()
 
 
 def test_claims_compare_seed_by_seed_and_take_statistics_recomputed(curves):
@@ -70,6 +70,7 @@ def test_claims_compare_seed_by_seed_and_take_statistics_recomputed(curves):
         "practical-plateau-needs-the-bias": [0.4, np.nan],  # a seed whose network without biases did not fit
         "practical-bias-makes-most": [0.3, 0.28],
         "practical-dose-makes-a-plateau": [0.4, np.nan],
+        "practical-all-biases-lengthen-the-plateau": [0.5, np.nan],
         "practical-usual-scale-has-no-effect": [0, 0],
         "practical-effect-needs-small-scale": [0.4, 0.4],
         "practical-loss-plateau-needs-no-bias": [0.4 * (2 - 0.8 * np.log(10))] * 2,  # loss falls from 2 to 1
@@ -95,21 +96,27 @@ def test_orders_are_by_seed():
     assert found.to_dict() == pytest.approx({205: 1, 207: -1}) and found.index.name == "seed"
 
 
-def test_networks_are_trained_from_the_first_seed_on(monkeypatch):
-    asked = {"a": [({"width": 4}, "output", 2), ({"width": 4}, "none", 1)], "b": [({"width": 8}, "none", 0)]}
-    monkeypatch.setattr(section, "train", lambda configs: list(configs))
-    found = section.trained(asked, 200)
-    assert [(config.bias, config.seed) for config in found["a"]] == [("output", 200), ("output", 201), ("none", 200)]
-    assert found["b"] == []
-
-
-def test_numbers_carry_the_network_in_their_names():
+def test_numbers_carry_the_network_in_their_names(curves):
     few = [made(0, [0.0, 2.0]), made(0, None), made(1, [0.0, 9.0], status="unfitted")]
-    found = section.numbers({"VGG-16": few, "ResNet-18": few[:1]}, class_order([]))
+    lengths = section.lengths(curves)
+    networks = {section.VGG: few, section.ALL: [], section.USUAL: few[:1], section.RESNET: few[:1]}
+    found = section.numbers(networks, class_order([]), lengths)
     assert found["VGG-16 gap"] == 2 and found["VGG-16 width"] == 4 and found["VGG-16 dataset"] == "digits"
-    assert (found["VGG-16 fitted_runs"], found["VGG-16 all_runs"], found["ResNet-18 all_runs"]) == (2, 3, 1)
-    assert (found["VGG-16 seeds"], found["VGG-16 test_error"]) == (2, pytest.approx(0.2))
+    assert found["fit"].startswith("4 of 5 networks fit")
+    assert (found["VGG-16 seeds"], found["VGG-16 none test"]) == (2, "0.20 (0.20 to 0.20)")
     assert found["ordered"] == 0 and found["order"] == "–"
+    assert found["all_biases"] == found["without"] == ""
+    found = section.numbers({**networks, section.ALL: few, section.RESNET: few}, class_order([]), lengths)
+    assert "0.61" in found["all_biases"] and "0.41" in found["all_biases"] and "0.16" in found["without"]
+
+
+def test_plateaus_stand_against_the_gap_of_their_bias(curves):
+    runs = {section.VGG: [made(0, [0.0, 3.0]), made(1, [1.0, 3.0]), made(0, None)], section.USUAL: []}
+    against = section.against_gap(section.lengths(curves[curves.network == section.VGG]), runs)
+    trained = against[against.given == "in training"].set_index(["seed", "gap"]).error_plateau
+    assert trained.to_dict() == pytest.approx({(0, 3): 0.5, (0, 0): 0.1, (1, 2): 0.52, (1, 0): 0.12}, abs=1e-4)
+    given = against[against.given == "after training"].groupby("gap").error_plateau.mean()
+    assert given.to_dict() == pytest.approx({0: 0.11, 0.5: 0.16, 1: 0.21, 2: 0.31, 4: 0.51}, abs=1e-4)
 
 
 def test_without_an_arm_its_claim_has_no_values(curves):
@@ -120,7 +127,11 @@ def test_without_an_arm_its_claim_has_no_values(curves):
 
 
 def test_networks_are_trained_seed_by_seed(monkeypatch):
-    asked = {"a": [({"width": 8}, "output", 2), ({"width": 8}, "none", 1)], "b": [({"width": 4}, "output", 2)]}
+    asked = {
+        "a": [({"width": 8}, "output", 2), ({"width": 8}, "none", 1)],
+        "b": [({"width": 4}, "output", 2)],
+        "c": [({"width": 2}, "all", 0)],
+    }
     order = []
 
     def train(configs):
@@ -134,5 +145,6 @@ def test_networks_are_trained_seed_by_seed(monkeypatch):
     assert told == {
         "a": [(8, "output", 7), (8, "output", 8), (8, "none", 7)],
         "b": [(4, "output", 7), (4, "output", 8)],
+        "c": [],
     }
     assert [run.config.bias for run in section.with_output_bias(runs["a"])] == ["output", "output"]
