@@ -1,4 +1,4 @@
-"""Sphinx role `verdict`: the verdict on a claim as a badge that links to the claim's card in the ledger."""
+"""Sphinx extension: the role `verdict`, a badge that links to a claim's card in the ledger; a fix for the PDF."""
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -40,8 +40,15 @@ def _found() -> dict[str, tuple[statements.Claim, dict]]:
     return {name: (claim, measured.get(name, {"verdict": "not run"})) for name, claim in claims.items()}
 
 
+def _same_on_one_page(app: Sphinx, config) -> None:
+    """Let the builder of one page, for the PDF, write all nodes; extensions that name it hide the others' nodes."""
+    known = app.registry.translation_handlers
+    known["singlehtml"] = {**known.get("html", {}), **known.get("singlehtml", {})}
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role with Sphinx."""
+    app.connect("config-inited", _same_on_one_page)
     app.add_config_value("mli_claims", {}, "")
     app.add_role("verdict", Verdict())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,6 +17,7 @@ from mli_utils.runs.files import on_disk
 from mli_utils.runs.store import Store
 
 RECORDS = ("paper", "large", "medium", "small")  # best first
+MOST_BYTES, MOST_FILES = 8_000_000, 30  # of a record, which every clone of the repository holds
 LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # fields of `about` that the record omits
 
 
@@ -52,7 +53,8 @@ def write(jobs: Sequence[Job]) -> Path:
     Raises
     ------
     MLIError
-        A page is missing, was made under another profile or with other parameters, or was changed afterwards.
+        A page is missing, was made under another profile or with other parameters, or was changed afterwards; or the
+        record would be too large (`MOST_BYTES`, `MOST_FILES`). The old record stays.
     """
     profile = jobs[0].profile
     pages = {job.name: _page(job) for job in jobs}
@@ -92,10 +94,22 @@ def write(jobs: Sequence[Job]) -> Path:
     with on_disk("write", target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
         fresh = Path(folder) / profile
         tables.write(fresh, rows, files)
+        _check_size(fresh)
         record_benchmarks()
         shutil.rmtree(target, ignore_errors=True)
         os.replace(fresh, target)
     return target
+
+
+def _check_size(folder: Path) -> None:
+    """Raise MLIError if a record is too large to commit; the message names its largest file."""
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    whole, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
+    if whole > MOST_BYTES or len(sizes) > MOST_FILES:
+        raise MLIError(
+            f"the record would take {whole / 1e6:.1f} MB in {len(sizes)} files, the largest {largest}; allowed: "
+            f"{MOST_BYTES / 1e6:g} MB in {MOST_FILES} files; the old record is kept"
+        )
 
 
 def _page(job: Job) -> dict:

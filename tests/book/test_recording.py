@@ -1,6 +1,7 @@
 """`make record SECTION=`: one section's part of a record is replaced, and everything else stays."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -116,3 +117,16 @@ def test_a_record_may_begin_with_one_section(book):
         (book / "book" / "notebooks" / "01_first.ipynb").unlink()
         record.write(jobs.plan("smoke"))
     assert json.loads((book / "results" / "smoke" / "about.json").read_text()).keys() == set(SECOND)
+
+
+@pytest.mark.parametrize("limit, most", [("MOST_BYTES", 5000), ("MOST_FILES", 3)])
+def test_a_record_too_large_to_commit_is_refused(book, monkeypatch, limit, most, capsys):
+    reproduce(book)
+    record.write(jobs.plan("smoke"))
+    before = kept(book)
+    reproduce(book, first=3)
+    monkeypatch.setattr(record, limit, most)
+    assert command.main(["record", "--profile", "smoke"]) == 1
+    said = capsys.readouterr().err
+    assert re.match(r"mli: the record would take 0\.\d MB in 6 files, .*; the old record is kept\n$", said)
+    assert kept(book) == before and not list((book / "results").glob(".new-*"))
