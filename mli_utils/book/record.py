@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from mli_utils.book.jobs import Job
@@ -19,6 +20,7 @@ from mli_utils.runs.store import Store
 RECORDS = ("paper", "large", "medium", "small")  # best first
 MOST_BYTES, MOST_FILES = 8_000_000, 30  # of a record, which every clone of the repository holds
 LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # fields of `about` that the record omits
+OF_THE_PAGE = ("parameters", "figures")  # the others say when, where and by which code it was computed
 
 
 def best_records() -> dict[str, str]:
@@ -61,8 +63,9 @@ def write(jobs: Sequence[Job]) -> Path:
     others = set(sources.sections()) - pages.keys()
     store, target = Store.default(profile, "reproduce"), settings.record_dir(profile)
     before, rows = tables.Record(target, strict=True), {}
+    recorded = cache(before.entries)  # read only if needed: a damaged record may be made anew
     kept = {name: before.read(name) for name in before.sums} if others else {}
-    for name, row in before.entries().items() if others else ():
+    for name, row in recorded().items() if others else ():
         if sections := sorted(others.intersection(row["sections"])):
             rows[name] = {**row, "sections": sections}
     for section, about in pages.items():
@@ -71,9 +74,12 @@ def write(jobs: Sequence[Job]) -> Path:
                 rows[name]["sections"] = sorted({*rows[name]["sections"], section})
             elif entry := store.entry(name):
                 rows[name] = tables.row(entry["key"], entry["body"], [section])
+            elif name in recorded():  # the page was rendered from the record
+                rows[name] = {**recorded()[name], "sections": [section]}
             else:
                 raise MLIError(f"{name}, which {section} used, is not in the store; 'make reproduce' makes it again")
-    about = {**json.loads(kept.get("about.json", "{}")), **{name: _kept(page) for name, page in pages.items()}}
+    then = before.json("about.json") or {} if others else {}
+    about = {**then, **{name: _kept(page, then.get(name, {})) for name, page in pages.items()}}
     files = {
         "about.json": _json({name: about[name] for name in sources.sections() if name in about}),
         "claims.json": ledger.json_text(ledger.entries(profile, pages)).encode(),
@@ -123,8 +129,12 @@ def _page(job: Job) -> dict:
     return made
 
 
-def _kept(about: dict) -> dict:
-    return {key: value for key, value in about.items() if key not in LEFT_OUT}
+def _kept(about: dict, then: dict) -> dict:
+    """Return what the record says of a page; what computed its results stays if the page was rendered from it."""
+    kept = {key: value for key, value in about.items() if key not in LEFT_OUT}
+    if about["mode"] == "book":
+        kept |= {key: value for key, value in then.items() if key not in OF_THE_PAGE}
+    return kept
 
 
 def _json(value) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -130,3 +131,23 @@ def test_a_record_too_large_to_commit_is_refused(book, monkeypatch, limit, most,
     said = capsys.readouterr().err
     assert re.match(r"mli: the record would take 0\.\d MB in 6 files, .*; the old record is kept\n$", said)
     assert kept(book) == before and not list((book / "results").glob(".new-*"))
+
+
+def test_a_page_rendered_from_the_record_is_recorded_again_without_the_store(book, monkeypatch):
+    reproduce(book)
+    record.write(jobs.plan("smoke"))
+    before, about = kept(book), json.loads((book / "results" / "smoke" / "about.json").read_text())
+    about["01_first"] |= {"work": 3600.0, "device": "another machine"}
+    data = (json.dumps(about) + "\n").encode()
+    old = tables.Record(book / "results" / "smoke", strict=True)
+    files = {name: old.read(name) for name in old.sums if not name.endswith(".parquet")}
+    tables.write(book / "again", old.entries(), {**files, "about.json": data})
+    shutil.rmtree(book / "results" / "smoke")
+    (book / "again").rename(book / "results" / "smoke")
+    monkeypatch.setenv("MLI_STORE", str(book / "empty"))
+    monkeypatch.setenv("MLI_MODE", "book")
+    reproduce(book, "1")
+    record.write(jobs.plan("smoke", "1"))
+    again = json.loads((book / "results" / "smoke" / "about.json").read_text())["01_first"]
+    assert (again["work"], again["device"], again["mode"]) == (3600.0, "another machine", "reproduce")
+    assert kept(book)[:3] == before[:3]
