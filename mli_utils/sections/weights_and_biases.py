@@ -378,20 +378,22 @@ def numbers(runs: Sequence[Run], ends: pd.DataFrame, at_tenth: pd.DataFrame, pre
     }
 
 
-def race_figure(predicted: pd.DataFrame, depth: int, powers: Sequence[int] = (2, 5, 10), ratio: float = 0.1) -> Figure:
+def gains(predicted: pd.DataFrame, depth: int) -> pd.DataFrame:
+    """Return the gains of networks of one depth, of what `predict` returns, where they are positive and α > 0."""
+    some = predicted[(predicted.path == "gain") & (predicted.depth == depth) & (predicted.alpha > 0)]
+    return some.loc[some.gain > 0, [*SETTING, "seed", "alpha", "gain"]]
+
+
+def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10), ratio: float = 0.1) -> Figure:
     """Plot the lead α^r that the signal gives, and the share α `ratio` that the bias takes, on logarithmic scales.
 
     Parameters
     ----------
-    predicted : as `predict` returns it; the measured gain of the networks of this `depth` is drawn in, from lowest to
-        highest, where it is positive
+    measured : as `gains` returns it; drawn in from the lowest network to the highest
     powers : depths r of the signals drawn
     ratio : gap of the biases over the margin of the signal, at α = 1
     """
     alphas = np.linspace(0.02, 1, 400)
-    gains = predicted[(predicted.path == "gain") & (predicted.depth == depth) & (predicted.alpha > 0)].dropna(
-        subset="gain"
-    )
     with style():
         figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
         axes.fill_between(alphas, 1e-4, ratio * alphas, color="0.5", alpha=0.14, lw=0)
@@ -401,8 +403,8 @@ def race_figure(predicted: pd.DataFrame, depth: int, powers: Sequence[int] = (2,
             crossing = ratio ** (1 / (r - 1))
             axes.plot(crossing, ratio * crossing, "o", color=colour, ms=7)
             axes.annotate(f"{crossing:.2f}", (crossing, ratio * crossing), (5, -13), textcoords="offset points")
-        if len(gains):
-            of_alpha = gains[gains.gain > 0].groupby("alpha").gain
+        for depth, some in measured.groupby("depth"):
+            of_alpha = some.groupby("alpha").gain
             axes.fill_between(of_alpha.min().index, of_alpha.min(), of_alpha.max(), color=PALETTE[3], alpha=0.25, lw=0)
             axes.plot(of_alpha.median(), color=PALETTE[3], ls=":", lw=2.4, label=f"measured gain, r = {depth}")
         axes.text(0.97, 1.3e-4, "bias decides", ha="right", va="bottom", style="italic")
@@ -437,26 +439,32 @@ def ladder_figure(ends: pd.DataFrame) -> Figure:
     return figure
 
 
-def parts_figure(predicted: pd.DataFrame, ends: pd.DataFrame) -> Figure:
-    """Plot sizes of signal, floor and bias in the logits over α, for the two settings of shortest and longest plateaus.
+def extremes(predicted: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
+    """Return sizes of signal, floor and bias in the logits, α > 0, in the settings of shortest and longest plateau.
 
-    Lines are geometric means over the networks of a setting; the measured error plateau is shaded up to its mean end.
+    `mean_end` is the setting's mean measured end; the shortest comes first. No network has an end: no row.
     """
-    if nothing_to_draw(ends, "measured"):
-        return empty_figure()
     lengths = ends.groupby(SETTING).measured.mean().dropna()
-    scalars = predicted[(predicted.path == "two scalars") & (predicted.alpha > 0)].set_index(SETTING)
+    both = lengths.iloc[list(dict.fromkeys((lengths.argmin(), lengths.argmax())))] if len(lengths) else lengths
+    scalars = predicted[(predicted.path == "two scalars") & (predicted.alpha > 0)]
+    kept = [*SETTING, "seed", "alpha", "of_signal", "of_floor", "of_bias"]
+    return both.rename("mean_end").reset_index().merge(scalars[kept], on=SETTING)
+
+
+def parts_figure(sizes: pd.DataFrame) -> Figure:
+    """Plot what `extremes` returns, a panel a setting: geometric means over networks, and the error plateau shaded."""
+    if sizes.empty:
+        return empty_figure()
     looks = {"of_signal": ("signal", "-"), "of_floor": ("what the start leaves", ":"), "of_bias": ("bias", "--")}
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True, layout="constrained")
-        for axes, setting in zip(panels, (lengths.idxmin(), lengths.idxmax()), strict=True):
-            some = scalars.loc[[setting]]
-            axes.axvspan(0, lengths[setting], color="0.5", alpha=0.14, lw=0)
+        for axes, (_, some) in zip(panels, sizes.groupby(SETTING, sort=False), strict=False):
+            of = some.iloc[0]
+            axes.axvspan(0, of.mean_end, color="0.5", alpha=0.14, lw=0)
             for (part, (name, dashes)), colour in zip(looks.items(), colours(3), strict=True):
-                sizes = some[some[part] > 0].assign(log=lambda kept, part=part: np.log(kept[part]))
-                axes.plot(np.exp(sizes.groupby("alpha").log.mean()), dashes, color=colour, lw=2.2, label=name)
-            of = dict(zip(SETTING, setting, strict=True))
-            said = f"depth {of['depth']}, width {of['width']}, scale {of['init_scale']:g}, {NAMES[of['optimizer']]}"
+                logs = np.log(some.set_index("alpha")[part].where(lambda size: size > 0))
+                axes.plot(np.exp(logs.groupby("alpha").mean()), dashes, color=colour, lw=2.2, label=name)
+            said = f"depth {of.depth}, width {of.width}, scale {of.init_scale:g}, {NAMES[of.optimizer]}"
             axes.set_title(said, fontsize="medium")
             axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
         panels[0].set_ylabel("size in the logits")

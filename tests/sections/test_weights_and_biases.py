@@ -206,13 +206,13 @@ def test_numbers(runs, page):
 
 
 def test_the_race_marks_where_signals_overtake_the_bias(page):
-    figure = section.race_figure(page[1], 6, powers=(2, 5))
+    figure = section.race_figure(section.gains(page[1], 6), powers=(2, 5))
     (axes,) = figure.axes
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert marks == pytest.approx([0.1, 0.1**0.25]) and {text.get_text() for text in axes.texts} >= {"0.10", "0.56"}
     assert "measured gain, r = 6" in axes.get_legend_handles_labels()[1]
     plt.close(figure)
-    without = section.race_figure(page[1], 12)
+    without = section.race_figure(section.gains(page[1], 12))
     assert len(without.axes[0].get_legend_handles_labels()[1]) == 4
     plt.close(without)
 
@@ -225,12 +225,12 @@ def test_a_panel_a_rung_with_the_diagonal(page):
 
 
 def test_parts_are_drawn_for_the_shortest_and_the_longest_plateaus(page):
-    figure = section.parts_figure(page[1], section.ends(*page))
+    figure = section.parts_figure(section.extremes(page[1], section.ends(*page)))
     assert [axes.get_title()[:7] for axes in figure.axes] == ["depth 7", "depth 6"]
     assert [line.get_label() for line in figure.axes[1].lines] == ["signal", "what the start leaves", "bias"]
     plt.close(figure)
     nothing = section.ends(*(frame.assign(error=math.nan) for frame in page))
-    for blank in (section.ladder_figure(nothing), section.parts_figure(page[1], nothing)):
+    for blank in (section.ladder_figure(nothing), section.parts_figure(section.extremes(page[1], nothing))):
         assert "nothing to draw" in blank.axes[0].texts[0].get_text()
         plt.close(blank)
 
