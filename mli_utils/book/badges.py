@@ -19,11 +19,11 @@ class Verdict(SphinxRole):
         if self.text not in self.config.mli_claims:
             where = self.get_location()
             logging.getLogger(__name__).warning(f"no claim {self.text!r} in {statements.FILE}", location=where)
-            return [nodes.literal(text=self.text)], []
+            return [nodes.literal("", self.text)], []
         claim, found = self.config.mli_claims[self.text]
         words, looks = statements.BADGES[found["verdict"]], ["verdict", found["verdict"].replace(" ", "-")]
         if LEDGER not in self.env.found_docs:
-            return [nodes.inline(text=words, classes=looks)], []
+            return [nodes.inline("", words, classes=looks)], []
         said = f"Claim: {claim.statement}"
         if found["verdict"] != "not run":
             over = f", {statements.counted(found['n'], claim.cluster)}" if claim.cluster != "none" else ""

@@ -15,7 +15,9 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import uuid
 from pathlib import Path
 
 import psutil
@@ -30,6 +32,7 @@ from mli_utils.runs import settings
 # Variables that would bring a user's code or settings into a kernel. Empty values disable them.
 PRIVATE = ("PLOTLY_RENDERER", "PYTHONSTARTUP", "PYTHONWARNINGS", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
 SECTIONS = (settings.PACKAGE / "mli_utils" / "sections").glob("[a-z]*.py")
+LONGEST_SOCKET = 96  # characters that leave room for a number in the path of a Unix socket
 LOADED = ("ipykernel.kernelapp", "matplotlib.pyplot", *(f"mli_utils.sections.{path.stem}" for path in SECTIONS))
 
 
@@ -78,6 +81,9 @@ def manager(added: dict[str, str], loader: "Loader | None" = None) -> type[Async
     class Manager(AsyncKernelManager):
         def __init__(self, **how):
             super().__init__(**how)
+            sockets = os.path.join(tempfile.gettempdir(), f"mli-{uuid.uuid4().hex[:12]}")
+            if os.name == "posix" and len(sockets) < LONGEST_SOCKET:
+                self.transport, self.ip = "ipc", sockets  # two programs may choose one TCP port at once
             if loader:
                 self.provisioner = Forks(parent=self, kernel_spec=kernel)
 

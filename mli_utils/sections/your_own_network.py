@@ -97,17 +97,16 @@ def diagnosed(
     -------
     Curves of `diagnose` with `network`, `seed`, and what it says of each: `bias_gap` (logits), `first_share`
     """
+    asked = {"alphas": alphas} | ({} if n is None else {"n": n})
     parts = [
-        cached_frame(
-            "own", {"network": network, "seed": seed, "n": n, "alphas": alphas, **of_network}, _diagnosed, "own"
-        )
+        cached_frame("own", {**asked, "network": network, "seed": seed, **of_network}, _diagnosed, "own")
         for network, of_network in settings.items()
         for seed in seeds[network]
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def _diagnosed(network: str, seed: int, n: int | None, alphas: int, lr: float, epochs: int) -> pd.DataFrame:
+def _diagnosed(network: str, seed: int, alphas: int, lr: float, epochs: int, n: int | None = None) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         model, start, end = train(network, seed, n, lr, epochs, folder)
         found = diagnose(model, start, end, digits(network, n), alphas, device="cpu")

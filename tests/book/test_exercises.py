@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -55,7 +56,7 @@ def test_every_solution_runs(path, reproduced, tmp_path, monkeypatch):
         assert isinstance(last, ast.Assert) or printed, f"{label}: ends neither in an assert nor in a print"
     root = reproduced[0]
     monkeypatch.setenv("MLI_ROOT", str(root))
-    monkeypatch.delenv("MLI_STORE")
+    shutil.copytree(root / "build" / "smoke" / "store", settings.store_dir("smoke"))  # solutions compute more
     (job,) = [job for job in jobs.plan("smoke") if job.name == path.stem]
     parts = [BEGIN]
     for cell in nbformat.read(path, as_version=4).cells:

@@ -76,7 +76,11 @@ def outputs(root: Path, name: str) -> list:
     page = nbformat.read(root / "book" / "notebooks" / f"{name}.ipynb", as_version=4)
     found = []
     for cell in page.cells:
-        if cell.cell_type == "code" and not {"parameters", "injected-parameters"} & set(cell.metadata.tags):
+        if (
+            cell.cell_type == "code"
+            and cell.id != "code"
+            and not {"parameters", "injected-parameters"} & set(cell.metadata.tags)
+        ):
             kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
             found.append((kinds, "".join(output.get("text", "") for output in cell.outputs)))
     return found
@@ -450,7 +454,7 @@ CHANGES = [
     (["seeds=2.5"], "seeds=2.5 is not allowed; allowed: a whole number"),
     (["alphas=1"], "alphas=1 is not allowed; allowed: 2 or more"),
     (["doses=[]"], "doses=[] is not allowed; allowed: a list of at least one"),
-    (["doses=[1, -1]"], "doses=-1 is not allowed; allowed: above 0"),
+    (["doses=[1, -1]"], "doses=-1 is not allowed; allowed: 0 or more"),
     (["budget=.inf"], "budget=inf is not allowed; allowed: a whole number"),
     (["condition=0.5"], "condition=0.5 is not allowed; allowed: 1 or more"),
     (["powers=[2.0, 4.0]"], "09_interventions: powers=[2.0, 4.0] is not allowed; allowed: with 1.0"),
