@@ -1,7 +1,10 @@
-// Wide figures scroll on narrow pages, so the keyboard must reach them. The theme names every fold "Toggle hidden content"; name each by what it holds.
-window.addEventListener("load", () => {
-  for (const figure of document.querySelectorAll(".bd-content figure")) {
-    if (figure.scrollWidth > figure.clientWidth) figure.tabIndex = 0;
+// Wide figures and formulas scroll on narrow pages, so a reader must see it and the keyboard reach them. The theme names every fold "Toggle hidden content"; name each by what it holds.
+window.addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  for (const part of document.querySelectorAll('.bd-content figure, .bd-content mjx-container[display="true"]')) {
+    if (part.scrollWidth <= part.clientWidth) continue;
+    part.tabIndex = 0;
+    part.classList.add("scrolls");
   }
   for (const button of document.querySelectorAll(".toggle-button")) {
     const title = button.closest(".admonition")?.querySelector(".admonition-title")?.textContent.trim() ?? "";

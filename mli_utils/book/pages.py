@@ -129,7 +129,7 @@ def origin(about: dict) -> str:
         where = f"from the record: {len(entries)}" if about["mode"] == "book" else f"computed afresh: {len(entries)}"
         what = f", {where} {'network' if len(entries) == 1 else 'networks'}, trained"
     else:
-        what = "; no run of a plain configuration; computed"
+        what = ", computed"
     return f"*Profile `{about['profile']}`{what} {provenance.date_range(made)} on {devices}, code {codes}.*"
 
 

@@ -66,6 +66,7 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
     """Return the numbers in the text of section 12."""
     decided = ledger.verdict.isin(["holds", "fails"])
     tested = decided & (ledger.over != "exact")
+    of_the_paper, ours = ledger.cite == "wang2023", ledger.source == "ours"
     short = (ledger.n < ledger.needed.fillna(math.inf)) & (ledger.verdict != "not run")
     return {
         "claims": len(ledger),
@@ -75,9 +76,11 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
         "tested": int(tested.sum()),
         "wrong": LEVEL * tested.sum(),
         "undecided_by_design": int((short & ~decided).sum()),
-        "bound_first": int((ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)).sum()),
-        "of_the_paper": score(ledger.verdict[ledger.cite == "wang2023"]),
-        "ours": score(ledger.verdict[ledger.source == "ours"]),
+        "judged": int((ledger.n > 0).sum()),
+        "bound_first": int(((ledger.n > 0) & ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)).sum()),
+        "of_the_paper": score(ledger.verdict[of_the_paper]),
+        "of_others": score(ledger.verdict[~of_the_paper & ~ours]),
+        "ours": score(ledger.verdict[ours]),
     }
 
 

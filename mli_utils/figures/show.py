@@ -86,7 +86,7 @@ def origin(runs: "Iterable[Run]") -> dict:
     runs = list(runs)
     here = {"profile": settings.profile(), "mode": settings.mode(), "drawn": provenance.stamp(provenance.processor())}
     if not runs:
-        return {**here, "line": f"Profile {here['profile']}; no run of a plain configuration."}
+        return {**here, "line": f"Profile {here['profile']}; what is drawn was computed for this page."}
     from mli_utils.runs.trained import run_key
 
     made = [run.provenance for run in runs]

@@ -62,5 +62,5 @@ def colours(number: int) -> list[str]:
 
 
 def in_order(number: int) -> list[str]:
-    """Return sequential colours from dark to bright; the darkest has 3:1 contrast with a dark page."""
-    return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0.35, 0.8, number)]
+    """Return sequential colours from dark to bright, to be seen on a bright page and, inverted, on a dark one."""
+    return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0.15, 0.7, number)]

@@ -296,8 +296,8 @@ def _sheet(pixels: np.ndarray) -> tuple[str, int]:
 
 CASES = {  # bias and path of a curve in `error_figure`: name, colour, dashes
     ("none", "linear"): ("no bias", PALETTE[3], "--"),
-    ("output", "homogeneous"): ("bias, homogeneous path", PALETTE[0], "-."),
-    ("output", "linear"): ("bias, linear path", PALETTE[1], "-"),
+    ("output", "homogeneous"): ("bias, homogeneous path", PALETTE[1], "-."),
+    ("output", "linear"): ("bias, linear path", PALETTE[0], "-"),
 }
 
 

@@ -357,7 +357,7 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
     compared = recomputed(fitted, plain)
     of_designs = designs.groupby("design").seed.nunique()
     return {
-        "correlation": compared.correlation.min(),
+        "decorrelation": 1 - compared.correlation.min(),
         "deviation": compared.deviation.max(),
         "never_ranked": plain.separated_at.isna().sum(),
         "plain_classes": len(plain),

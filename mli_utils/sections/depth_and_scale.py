@@ -150,6 +150,7 @@ def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bou
     effect = of_cells.set_index(list(CELL))
     changed = ways[(ways.measure == EFFECT) & (ways.training != BASE)].sort_values("mean")
     return {
+        "begins": _begins(of_cells, bound),
         "beyond_cells": int((of_cells.low > bound).sum()),
         "bound": f"{bound:g}",
         "shallowest": shallow,
@@ -167,6 +168,23 @@ def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bou
         **{f"{place}_training": changed.training.iloc[i] for place, i in (("least", 0), ("most", -1))},
         **counts(runs),
     }
+
+
+def _begins(of_cells: pd.DataFrame, bound: float) -> str:
+    """Say between which depths, at the smallest scale, and which scales, at the greatest depth, the effect begins."""
+    _, deep, small, _ = _ends(of_cells)
+    by_depth = of_cells[of_cells.init_scale == small].sort_values("depth").set_index("depth")
+    by_scale = of_cells[of_cells.depth == deep].sort_values("init_scale", ascending=False).set_index("init_scale")
+    said = []
+    places = (by_depth, "layers at the smallest scale"), (by_scale, "of the usual scale at the greatest depth")
+    for cells, where in places:
+        if len(without := cells.index[~(cells.low > bound)]) == 0:
+            said.append(f"at {cells.index[0]:g} {where} or before")
+        elif without[-1] == cells.index[-1]:
+            said.append(f"beyond {without[-1]:g} {where}")
+        else:
+            said.append(f"between {without[-1]:g} and {cells.index[cells.index.get_loc(without[-1]) + 1]:g} {where}")
+    return ", and ".join(said)
 
 
 def length_figure(lengths: pd.DataFrame) -> Figure:

@@ -55,7 +55,10 @@ def test_a_figure_stands_where_the_prose_names_it(cell):
     assert all(kind.startswith("application/papermill.record/") for output in code.outputs for kind in output.data)
     assert ":::{glue:figure} first\n:name: first\n" in prose.source and ALT in prose.source
     assert "It has {glue:text}`two:.2f`.\n\n[data](figures/first.csv), " in prose.source
-    assert prose.source.endswith("\n:::\n\nAfter it.") and "no run of a plain configuration.\n```" in fenced.source
+    assert (
+        prose.source.endswith("\n:::\n\nAfter it.")
+        and "what is drawn was computed for this page.\n```" in fenced.source
+    )
     assert made.metadata["mli"]["seal"] == sources.seal(json.loads(nbformat.writes(made)))
 
 
@@ -124,7 +127,7 @@ def test_a_figure_is_numbered_captioned_and_described_on_the_site(tmp_path):
     assert figure.figcaption.p.get_text().startswith("Fig. 1 Of 2.00 points, ")
     assert [link.get_text() for link in figure.select("a.download")] == ["data", "PNG", "provenance"]
     assert all((html / "notebooks" / link["href"]).exists() for link in figure.select("a.download"))
-    assert "Profile smoke; no run of a plain configuration." in figure.get_text()
+    assert "Profile smoke; what is drawn was computed for this page." in figure.get_text()
     assert len(page.find_all("img", alt=ALT)) == 1
     assert "See Fig. 1." in BeautifulSoup((html / "choices.html").read_text(encoding="utf-8"), "html.parser").get_text()
 

@@ -39,6 +39,7 @@ def test_the_ledger_by_section_and_in_numbers(measured):
         "tested": 1,
         "wrong": 0.05,
         "undecided_by_design": 1,  # no pilot says how many would do
+        "judged": 2,
         "bound_first": 0,
         "of_the_paper": "1 of 3 claims holds, 1 is undecided, 1 was not run",
         "ours": "0 of 1 claim hold, 1 was not run",

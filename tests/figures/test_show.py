@@ -49,7 +49,9 @@ def test_a_name_that_is_no_file_name_is_refused(name, tmp_path):
 
 def test_a_figure_of_no_run_says_so(shown):
     mli.show(plt.figure(), "nothing", pd.DataFrame({"x": [1]}))
-    assert shown[0][1][settings.FIGURE_MARK]["below"].endswith("Profile small; no run of a plain configuration.")
+    assert shown[0][1][settings.FIGURE_MARK]["below"].endswith(
+        "Profile small; what is drawn was computed for this page."
+    )
 
 
 def glued(shown):

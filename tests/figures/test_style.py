@@ -5,7 +5,8 @@ import itertools
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from conftest import PROJECT
+from matplotlib.colors import to_hex, to_rgb
 
 from mli_utils.figures import style
 
@@ -34,11 +35,23 @@ def pairs(values):
     return [np.linalg.norm(a - b) for a, b in itertools.combinations(values, 2)]
 
 
-def test_colours_in_order_are_seen_on_a_dark_page():
-    luminance = [(XYZ @ linear(colour))[1] for colour in style.in_order(8)]
-    assert luminance == sorted(luminance)
+TURNED = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])  # hue-rotate(180deg)
+
+
+def on_a_dark_page(colour):
+    """A colour as book.css shows it on a dark page: invert(1) hue-rotate(180deg) brightness(1.2)."""
+    css = (PROJECT / "book" / "_static" / "book.css").read_text(encoding="utf-8")
+    assert "filter: invert(1) hue-rotate(180deg) brightness(1.2);" in css
+    return to_hex(np.clip(1.2 * np.clip(TURNED @ (1 - np.array(to_rgb(colour))), 0, 1), 0, 1))
+
+
+def test_colours_in_order_are_seen_on_bright_and_dark_pages():
+    colours = style.in_order(8)
+    luminance = [(XYZ @ linear(colour))[1] for colour in colours]
+    assert luminance == sorted(luminance) and 1.05 / (luminance[-1] + 0.05) > 2
     page = (XYZ @ linear("#121212"))[1]
-    assert (luminance[0] + 0.05) / (page + 0.05) > 3  # WCAG 2.1, 1.4.11
+    turned = [(XYZ @ linear(on_a_dark_page(colour)))[1] for colour in (*colours, *style.PALETTE)]
+    assert (min(turned) + 0.05) / (page + 0.05) > 3  # WCAG 2.1, 1.4.11
 
 
 def test_a_copy_in_grey_tells_the_colours_apart():
