@@ -135,7 +135,7 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
             drawn = rows[["margin", "margin_low", "margin_high"]].clip(-EDGE, EDGE)
             axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2, alpha=0.7, zorder=3)
             middles = axes.scatter(drawn.margin.fillna(0), rows.index, s=26, marker=marker, color=colour, label=verdict)
-            middles.set(zorder=3, facecolor="white" if verdict == "not run" else colour)
+            middles.set(zorder=3, facecolor=["white" if hollow else colour for hollow in drawn.margin.isna()])
         axes.set_yticks([places.to_numpy().mean() for places in sections.values()], names)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)

@@ -21,7 +21,8 @@ from mli_utils.runs.trained import Run, counts
 KINDS = {"largest": "the largest bias", "guess": "the first guess", "smallest": "the smallest bias"}
 CLOCKS = {"learned_at": "argmax", "trusted_at": "probability", "separated_at": "ranking", "brightness": "brightness"}
 PARTS = {"pull": "pull", "intrusions": "−intrusions"}
-BOUNDS = {"gap": (0, np.inf), **dict.fromkeys(["with_pull", "with_intrusions", "bias_order", "pull_order"], (-1, 1))}
+BOUNDS = {"gap": (0, np.inf), **dict.fromkeys(["last_is_largest", "last_is_dimmest"], (0, 1))}
+BOUNDS |= dict.fromkeys(["with_pull", "with_intrusions", "bias_order", "pull_order"], (-1, 1))
 
 
 def parts(classes: pd.DataFrame) -> pd.DataFrame:
@@ -124,9 +125,10 @@ def estimates(classes: pd.DataFrame) -> pd.DataFrame:
     for (design, clock), one in every.groupby(["design", "clock"], sort=False):
         for measure in one.columns.drop(["design", "clock"]):
             if one[measure].notna().any():
+                yes_or_no = measure.startswith("last_is") and one[measure].dropna().isin((0, 1)).all()
                 found = (
                     clustered_share(one[measure], "seed")
-                    if measure.startswith("last_is")
+                    if yes_or_no
                     else clustered_mean(one[measure], "seed", BOUNDS.get(measure, (-np.inf, np.inf)))
                 )
                 rows.append({"design": design, "clock": clock, "measure": measure, **found})

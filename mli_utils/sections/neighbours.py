@@ -1,7 +1,7 @@
 """One table of many networks; networks that moved far, with normalization, and layer by layer (section 11)."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -207,7 +207,7 @@ def changes_of_bias(treated: pd.DataFrame, tolerance: float = 0.1) -> tuple[pd.D
     of_kinds = treated_lengths(treated, tolerance).set_index(["architecture", "seed", "treatment"])
     lengths = of_kinds.error_plateau.unstack("treatment")
     normed = lengths.loc[lengths.index.get_level_values("architecture") != "plain"]
-    largest = max((name for name in lengths if name.startswith("dose ")), key=lambda name: float(name[5:]))
+    largest = _largest_dose(lengths)
     changes = {
         "by zeroing": normed.linear - normed.zeroed,
         "by a dose": normed[largest] - normed.zeroed,
@@ -215,6 +215,10 @@ def changes_of_bias(treated: pd.DataFrame, tolerance: float = 0.1) -> tuple[pd.D
         "by common logits": normed.zeroed - normed[CENTRED],
     }
     return lengths, pd.DataFrame(changes)
+
+
+def _largest_dose(treatments: Iterable[str]) -> str:
+    return max((name for name in treatments if name.startswith("dose ")), key=lambda name: float(name[5:]))
 
 
 def treatment_means(lengths: pd.DataFrame) -> pd.DataFrame:
@@ -316,7 +320,12 @@ def numbers(
     for (rule, bias), bump in fastest.groupby(["rule", "output bias"]).bump:
         found |= {f"rising_{rule}_{bias}": (bump > RISE).sum(), f"of_{rule}": bump.count()}
     normed = fitted[(fitted.normalization == "layer") & (fitted.bias == "output")]
+    lengths, changes = changes_of_bias(curves["kinds"])
+    largest = _largest_dose(lengths)
+    for architecture, of_architecture in lengths[largest].groupby("architecture"):
+        found[f"{architecture} dosed"] = span(clustered_mean(of_architecture, "seed", (0, 1)))
     return found | {
+        "largest_dose": largest.removeprefix("dose "),
         "far_distance": span(rank_correlation(as_trained, DISTANCE, "bump", ["rule"], "seed")),
         "bump_distance": span(rank_correlation(of_adam, DISTANCE, "bump", cluster="seed")),
         "bump_gap": span(rank_correlation(of_adam, "bias_gap", "bump", cluster="seed")),
@@ -332,10 +341,7 @@ def numbers(
         "one_layer": span(clustered_mean(single.one, "seed", (0, 1))),
         "all_layers": span(clustered_mean(single["all"], "seed", (0, 1))),
         "walked": single["all"].count(),
-        **{
-            name: span(clustered_mean(found, "seed", (-1, 1)))
-            for name, found in changes_of_bias(curves["kinds"])[1].items()
-        },
+        **{name: span(clustered_mean(change, "seed", (-1, 1))) for name, change in changes.items()},
         **counts(runs),
     }
 
