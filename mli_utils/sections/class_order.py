@@ -282,13 +282,14 @@ def course_figure(plain: pd.DataFrame, ended: pd.DataFrame) -> Figure:
     if nothing_to_draw(ends, "output_bias"):
         return empty_figure()
     ends = ends[ends.run == ends.run.min()].sort_values("separated_at")
+    ends = ends.assign(column=ends.output_bias.rank(method="first") % 2)  # neighbours' labels in two columns
     course = plain[plain.run == ends.run.iloc[0]].pivot(index="step", columns="label", values="output_bias")
     with style():
         figure, axes = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
         for end, colour in zip(ends.itertuples(), in_order(len(ends)), strict=True):
             axes.plot(course.index, course[end.label], color=colour, lw=1.6)
-            axes.annotate(end.label, (course.index[-1], end.output_bias), (5, 0), textcoords="offset points",
-                          va="center", size=9, color=colour)  # fmt: skip
+            axes.annotate(end.label, (course.index[-1], end.output_bias), (5 + 11 * end.column, 0), va="center",
+                          textcoords="offset points", size=9, color=colour)  # fmt: skip
             if np.isfinite(end.separated_at):
                 axes.plot(end.separated_at, course[end.label][end.separated_at], "o", color=colour, ms=6)
         axes.set(xlabel="step of training", ylabel="output bias (logits)")
