@@ -242,7 +242,7 @@ def forest_figure(
     hue : str, optional
         Column whose values get a colour and a marker each.
     columns : str, optional
-        Column whose values get a panel each.
+        Column whose values get a panel each, on one scale unless it is `measure`.
     xlabel : str
         Label of the x-axes.
     line : float
@@ -268,7 +268,8 @@ def forest_figure(
         figure, axes = plt.subplots(
             1,
             len(panels),
-            figsize=(2.2 + 3.1 * len(panels), 1.2 + (0.26 + 0.14 * len(kinds)) * len(names)),
+            figsize=(min(2.2 + 3.1 * len(panels), WIDEST), 1.2 + (0.26 + 0.14 * len(kinds)) * len(names)),
+            sharex=columns != "measure",
             sharey=True,
             squeeze=False,
             layout="constrained",
@@ -284,9 +285,9 @@ def forest_figure(
                 ax.errorbar(some["mean"], place, xerr=ends, label=kind, **look)
             ax.set(xlabel=xlabel, title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
         axes.flat[0].set_yticks(range(len(names)), [LABELS.get(name, str(name).replace("_", " ")) for name in names])
-        axes.flat[0].invert_yaxis()
+        axes.flat[0].set_ylim(len(names) - 0.4, -0.6)
         if hue:
-            figure.legend(*axes.flat[-1].get_legend_handles_labels(), loc="outside right upper")
+            figure.legend(*axes.flat[-1].get_legend_handles_labels(), loc="outside upper center", ncol=len(kinds))
     return figure
 
 

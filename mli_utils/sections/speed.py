@@ -17,7 +17,13 @@ COLUMNS = (
     *("rounds", "number", "machine", "code", "date"),
 )
 GROWING = {"grow_runs": "runs trained together", "grow_points": "points of a curve"}
-WORK = {"train_fcn": "training", "curve_fcn": "a curve", "train_conv": "training VGG-16"}  # benchmark: in words
+WORK = {  # benchmark: in words
+    "train_fcn": "training",
+    "curve_fcn": "a curve",
+    "train_conv": "training VGG-16",
+    "own_fcn": "own network, a point",
+    "own_cnn": "own CNN, a point",
+}
 PLAN = ["workers", "hours", "busy", "most"]
 NOT_MEASURED = "nothing to draw: no benchmark has been run"
 
