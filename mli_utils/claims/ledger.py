@@ -29,14 +29,16 @@ def measured(profile: str) -> dict[str, dict]:
     """Return {claim id: measurement with the keys of `NOT_RUN`}, as `verdicts.judge` stored it in a profile's pages.
 
     A book from the record may have pages of several profiles, each the best on record; all count. In lab mode, sections
-    without a page are read from the record, as is the design of all claims if git does not know it.
+    without a page are read from the record, as is the design of all claims if git does not know it. No run judges a claim
+    of n = 0, so it has no `first_run`.
     """
     pages = {}
     for section in sources.sections():
         about = sources.about(section)
         if about.get("profile") == profile or about.get("mode") == settings.mode() == "book":
             pages[section] = {
-                entry["id"]: {"first_run": about.get("first_run"), **entry} for entry in about.get("claims", [])
+                entry["id"]: {"first_run": about.get("first_run") if entry["n"] else None, **entry}
+                for entry in about.get("claims", [])
             }
     record, dates, piloted = recorded(profile), design.bounds_set(), design.pilot()
     known = record if settings.mode() == "lab" else {}

@@ -64,7 +64,7 @@ def test_the_record_was_judged_by_older_bounds_and_intervals_in_range(profile, m
     entries = json.loads((settings.PACKAGE / "results" / profile / "claims.json").read_text())
     known = {claim.id: claim for claim in statements.load()}
     assert [entry["id"] for entry in entries] == list(known)
-    younger = [entry["id"] for entry in entries if entry["n"] and entry["bound_set"] > entry["first_run"]]
+    younger = [entry["id"] for entry in entries if entry["first_run"] and entry["bound_set"] > entry["first_run"]]
     assert all(known[name].seen == profile for name in younger), younger
     for entry in entries:
         low, high = (entry["range"][0] or -float("inf")), entry["range"][1]
