@@ -1,15 +1,15 @@
 // Wide figures and formulas scroll on narrow pages, so a reader must see it and the keyboard reach them. The theme names every fold "Toggle hidden content"; name each by what it holds.
 window.addEventListener("load", async () => {
-  await window.MathJax?.startup?.promise;
-  for (const part of document.querySelectorAll('.bd-content figure, .bd-content mjx-container[display="true"]')) {
-    if (part.scrollWidth <= part.clientWidth) continue;
-    part.tabIndex = 0;
-    part.classList.add("scrolls");
-  }
   for (const button of document.querySelectorAll(".toggle-button")) {
     const title = button.closest(".admonition")?.querySelector(".admonition-title")?.textContent.trim() ?? "";
     const name = () => button.setAttribute("aria-label", `${button.dataset.toggleHint ?? "Click to show"}: ${title}`);
     new MutationObserver(name).observe(button, {attributeFilter: ["data-toggle-hint"]});
     name();
+  }
+  await window.MathJax?.startup?.promise;
+  for (const part of document.querySelectorAll('.bd-content figure, .bd-content mjx-container[display="true"]')) {
+    if (part.scrollWidth <= part.clientWidth) continue;
+    part.tabIndex = 0;
+    part.classList.add("scrolls");
   }
 });

@@ -29,8 +29,8 @@ def measured(profile: str) -> dict[str, dict]:
     """Return {claim id: measurement with the keys of `NOT_RUN`}, as `verdicts.judge` stored it in a profile's pages.
 
     A book from the record may have pages of several profiles, each the best on record; all count. In lab mode, sections
-    without a page are read from the record, as is the design of all claims if git does not know it. No run judges a claim
-    of n = 0, so it has no `first_run`.
+    without a page are read from the record, as is the design of all claims if git does not know it. A claim of
+    n = 0 has no `first_run`, since no run judges it.
     """
     pages = {}
     for section in sources.sections():

@@ -171,7 +171,12 @@ def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bou
 
 
 def _begins(of_cells: pd.DataFrame, bound: float) -> str:
-    """Say between which depths, at the smallest scale, and which scales, at the greatest depth, the effect begins."""
+    """Say between which depths, at the smallest scale, and which scales, at the greatest depth, the effect begins.
+
+    It begins after the last cell whose interval is not above `bound`; – if some cell has no interval.
+    """
+    if of_cells.low.isna().any():
+        return "–"
     _, deep, small, _ = _ends(of_cells)
     by_depth = of_cells[of_cells.init_scale == small].sort_values("depth").set_index("depth")
     by_scale = of_cells[of_cells.depth == deep].sort_values("init_scale", ascending=False).set_index("init_scale")

@@ -1,5 +1,6 @@
 """Effects of the output bias over depth, scale and training, from curves made by hand."""
 
+import itertools
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -85,8 +86,30 @@ def test_a_page_on_which_nothing_fitted_has_numbers_and_a_placeholder(fitted, tr
     cells = section.cells(section.effects(fitted))
     ways = section.mean_effects(section.training_effects(tried, BASE))
     found = section.numbers([run(4, 0.5, [0.0, 9.0], status="unfitted")], cells, ways, bound=0.05)
-    assert found["beyond_cells"] == 0 and found["effect_deep_small"] == "–"
+    assert found["beyond_cells"] == 0 and found["effect_deep_small"] == found["begins"] == "–"
     assert section.measured(fitted, tried, BASE, tolerance=0.1)["effect-outlives-training"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("lows", "said"),
+    [
+        (
+            [0, 0, 0, 0, 0.2, 0],
+            "between 4 and 8 layers at the smallest scale, and between 1 and 0.5 of the usual scale at",
+        ),
+        (
+            [0.2, 0, 0, 0, 0, 0],
+            "beyond 8 layers at the smallest scale, and beyond 0.5 of the usual scale at the greatest",
+        ),
+        (
+            [0.2] * 6,
+            "at 2 layers at the smallest scale or before, and at 1 of the usual scale at the greatest depth or",
+        ),
+    ],
+)
+def test_where_the_effect_begins(lows, said):
+    cells = pd.DataFrame(itertools.product((2, 4, 8), (0.5, 1.0)), columns=["depth", "init_scale"]).assign(low=lows)
+    assert section._begins(cells, 0.05).startswith(said)
 
 
 def test_kendalls_tau_counts_every_pair_of_depths_and_ties_as_none():
