@@ -122,6 +122,7 @@ def evaluate(
 
     Parameters
     ----------
+    images, labels : one set for all, or one for each network along a leading dimension
     statistics : batch-norm statistics; None: those of `images` at `params`, exactly
     line : the `Line` of first-layer products of an `FCN`, to save computing them
 
@@ -132,15 +133,17 @@ def evaluate(
     float64. Counts mean nothing where the loss is not finite.
     """
     at_once = model.samples_at_once
-    parts = [slice(first, first + at_once) for first in range(0, len(labels), at_once)]
+    parts = [slice(first, first + at_once) for first in range(0, labels.shape[-1], at_once)]
     if statistics is None and has_batch_norm(model):
-        whole = [whole_set(model, one, images) for one in unstack(params)]
+        networks = unstack(params)
+        sets = images if images.ndim == 5 else [images] * len(networks)
+        whole = [whole_set(model, one, some) for one, some in zip(networks, sets, strict=True)]
         outputs = iter(torch.stack(whole).split(at_once, dim=1))
     else:
         outputs = model.outputs(params, images, parts, statistics, line)
     total: dict[str, torch.Tensor] = {}
     for output, part in zip(outputs, parts, strict=True):
-        sums = sum_metrics(output, labels[part])
+        sums = sum_metrics(output, labels[..., part])
         total = {name: total[name] + sums[name] for name in sums} if total else sums
-    loss, mean = (total.pop(name) / len(labels) for name in ("loss", "logits"))
+    loss, mean = (total.pop(name) / labels.shape[-1] for name in ("loss", "logits"))
     return {**total, "loss": loss, "mean_logits": mean}

@@ -83,7 +83,7 @@ class Network(nn.Module):
     ) -> Iterator[torch.Tensor]:
         """Yield logits (stack, samples, classes) of the images part by part, each valid until the next is asked for."""
         for part in parts:
-            yield self.logits(params, images[part], statistics)
+            yield self.logits(params, images[..., part, :, :, :], statistics)
 
 
 class StackedLinear(nn.Linear):
@@ -147,10 +147,10 @@ class FCN(Network):
         """Yield logits as `Network.outputs`, in reused buffers and with the first layer's products from `line`."""
         last, stack = len(self.layers) - 1, len(next(iter(params.values())))
         for part in parts:
-            inputs = images[part].flatten(1)
-            signal = inputs.expand(stack, *inputs.shape)
+            inputs = images[..., part, :, :, :].flatten(-3)
+            signal = inputs.expand(stack, *inputs.shape[-2:])
             for i, (weight, bias) in enumerate(weights_and_biases(params)):
-                out = self.scratch("last" if i == last else i % 2, weight, stack, len(inputs), weight.shape[1])
+                out = self.scratch("last" if i == last else i % 2, weight, stack, inputs.shape[-2], weight.shape[1])
                 if i or line is None:
                     affine(signal, weight, bias, out)
                 else:

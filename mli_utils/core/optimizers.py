@@ -87,8 +87,10 @@ class ByHand:
             weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
             if i < len(layers) - 1:
                 into[weight].baddbmm_(errors.mT, signals[i], beta=keep)
-            else:  # transposed: otherwise, with so few classes, last bits depend on the stack size
-                into[weight].mT.baddbmm_(signals[i].mT, errors, beta=keep)
+            else:  # transposed and contiguous: otherwise, with so few classes, last bits depend on the number of threads
+                product = self.scratch("transposed", errors, len(errors), signals[i].shape[2], errors.shape[2])
+                torch.bmm(signals[i].mT, errors, out=product)
+                into[weight].mul_(keep).add_(product.mT) if keep else into[weight].copy_(product.mT)
             if bias in into:
                 into[bias].mul_(keep).add_(errors.sum(1)) if keep else torch.sum(errors, 1, out=into[bias])
             if i:

@@ -100,6 +100,48 @@ class Watch:
         """See a step."""
 
 
+Sets = ImageSet | Sequence[ImageSet]
+Rule = Callable[[Sequence[RunConfig], Sequence[float]], Sequence[bool]]  # runs and their losses; True: it ends
+
+
+def reached(configs: Sequence[RunConfig], losses: Sequence[float]) -> list[bool]:
+    """Tell which runs' losses are at most their `stop_loss`."""
+    return [loss <= config.stop_loss for config, loss in zip(configs, losses, strict=True)]
+
+
+@dataclass
+class _Data:
+    """Training images and labels: one set for all runs of a stack, or one for each along a leading dimension."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def of(cls, sets: Sets, device: str) -> "_Data":
+        if isinstance(sets, ImageSet):
+            return cls(sets.images.to(device), sets.labels.to(device))
+        return cls(*(torch.stack([getattr(one, name) for one in sets]).to(device) for name in ("images", "labels")))
+
+    @property
+    def shared(self) -> bool:
+        return self.labels.ndim == 1
+
+    def first(self, n: int) -> "_Data":
+        return _Data(self.images[..., :n, :, :, :], self.labels[..., :n])
+
+    def batch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each run's images and labels of these numbers (stack, samples)."""
+        if self.shared:
+            return self.images[chosen], self.labels[chosen]
+        runs, n = self.labels.shape
+        number = chosen + n * torch.arange(runs, device=chosen.device).unsqueeze(1)
+        images = self.images.flatten(0, 1).index_select(0, number.flatten())
+        return images.view(*chosen.shape, *images.shape[1:]), self.labels.gather(1, chosen)
+
+    def select(self, runs: list[int]) -> "_Data":
+        return self if self.shared else _Data(self.images[runs], self.labels[runs])
+
+
 @dataclass
 class _Stack:
     """Runs in training: one item of each list and one row of each tensor per run."""
@@ -158,40 +200,45 @@ class _Stack:
 
 def train_group(
     configs: Sequence[RunConfig],
-    training_set: ImageSet,
-    test_set: ImageSet,
+    training_set: Sets,
+    test_set: Sets,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda epochs: None,
     states: Sequence[State] = (),
     save: Save | None = None,
     watch: Watch | None = None,
     model: Network | None = None,
+    rule: Rule = reached,
 ) -> Iterator[Trained]:
     """Train runs of one shape together, and yield each as soon as it ends.
 
-    A run ends at a logged step where its loss is at most `stop_loss` or not finite, or else after `epochs`. The history
+    A run ends at a logged step where `rule` says so or its loss is not finite, or else after `epochs`. The history
     has columns `step`, `loss`, `error`, `class_error_0`, …, on the first training images (`PROBE`).
 
     Parameters
     ----------
     configs : runs of equal `shape`
-    training_set, test_set : training images from `data.training_set`, and the whole test split
+    training_set, test_set : training images, as from `data.training_set`, and test images; one set for all runs, or a
+        sequence of equally large ones, one for each
     device : device to compute on
     progress : called with numbers of epochs done or no longer needed
     states : checkpoints to resume from, all at one step, bit for bit; empty: start at initialization
     save : called after every epoch with the unfinished runs and a function that yields their states
     watch : sees every step; not with `states`
     model : network to train, for example of fewer classes; None: the configs' own
+    rule : which runs end, from their losses on the first training images; by default those at their `stop_loss`
     """
     assert not (watch and states), "a run is watched from its first step"
     assert len({shape(config) for config in configs}) == 1, "runs of different shapes cannot be stacked"
     with plain_float32():
-        yield from _train_group(list(configs), training_set, test_set, device, progress, states, save, watch, model)
+        sets = training_set, test_set
+        yield from _train_group(list(configs), sets, device, progress, states, save, watch, model, rule)
 
 
-def _train_group(configs, training_set, test_set, device, progress, states, save, watch, model) -> Iterator[Trained]:
+def _train_group(configs, sets, device, progress, states, save, watch, model, rule) -> Iterator[Trained]:
     began, everyone, first = time.perf_counter(), len(configs), configs[0]
-    images, labels = training_set.images.to(device), training_set.labels.to(device)
+    data = _Data.of(sets[0], device)
+    of_run = list(zip(*([one] * everyone if isinstance(one, ImageSet) else one for one in sets), strict=True))
     model = (model or build(first)).to(device)
     gradient = gradient_of(model, first.label_smoothing)
     runs = _Stack.begin(model, configs, device)
@@ -199,37 +246,37 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
         runs.restore(model, states)
         began -= states[0].seconds
 
-    batches = math.ceil(len(labels) / first.batch_size)
+    batches = math.ceil(data.labels.shape[-1] / first.batch_size)
     done, last = runs.optimizer.steps, first.epochs * batches
     progress(everyone * (done // batches))
-    seen, answers = images[:PROBE], labels[:PROBE]
+    seen = data.first(PROBE)
     due = itertools.dropwhile(lambda step: states and step <= done, log_steps())
     next_log = next(due)
     orders = torch.empty(0)
     replayed = None
-    if device == "cuda" and not model.stacked and isinstance(runs.optimizer, Momentum) and not watch:
-        replayed = Replayed(runs.optimizer, runs.params, gradient, images, labels)
+    if device == "cuda" and data.shared and not model.stacked and isinstance(runs.optimizer, Momentum) and not watch:
+        replayed = Replayed(runs.optimizer, runs.params, gradient, data.images, data.labels)
     for step in range(done, last + 1):
         if step > done and step % batches == 0:
             progress(len(runs.configs))
         if step in (next_log, last):
             next_log = next(due)
-            measured = evaluate(model, runs.params, seen, answers)
-            for history, row in zip(runs.histories, history_rows(step, measured, answers), strict=True):
+            measured = evaluate(model, runs.params, seen.images, seen.labels)
+            for history, row in zip(runs.histories, history_rows(step, measured, seen.labels), strict=True):
                 history.append(row)
             if watch:
                 with torch.no_grad():
-                    watch.log(step, runs.configs, model.logits(runs.params, seen), answers)
+                    watch.log(step, runs.configs, model.logits(runs.params, seen.images), seen.labels)
             losses = measured["loss"].tolist()
             over = [
-                step == last or not math.isfinite(loss) or loss <= config.stop_loss
-                for loss, config in zip(losses, runs.configs, strict=True)
+                step == last or not math.isfinite(loss) or ends
+                for loss, ends in zip(losses, rule(runs.configs, losses), strict=True)
             ]
             for i in itertools.compress(range(len(over)), over):
                 progress(first.epochs - step // batches)
                 seconds = (time.perf_counter() - began) / everyone
                 end = {name: value[i].clone() for name, value in runs.params.items()}
-                summary = summarize(model, runs.starts[i], end, training_set, test_set)
+                summary = summarize(model, runs.starts[i], end, *of_run[i])
                 summary = {"steps": step, **summary, "seconds": round(seconds, 3)}
                 on_cpu = {name: value.cpu() for name, value in end.items()}
                 yield Trained(runs.configs[i], runs.starts[i], on_cpu, pd.DataFrame(runs.histories[i]), summary)
@@ -238,11 +285,13 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
             if any(over):
                 going_on = [i for i, ended in enumerate(over) if not ended]
                 runs.select(going_on)
+                data, seen = data.select(going_on), seen.select(going_on)
+                of_run = [of_run[i] for i in going_on]
                 orders = orders[going_on] if len(orders) else orders
         if step % batches == 0:
             if save and step > done:
                 save(runs.configs, partial(runs.states, time.perf_counter() - began))
-            orders = torch.stack([torch.randperm(len(labels), generator=each) for each in runs.batches]).to(device)
+            orders = torch.stack([torch.randperm(data.labels.shape[-1], generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         rest = [step < config.freeze_bias for config in runs.configs]
         now = freezing_output_bias(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient
@@ -250,10 +299,11 @@ def _train_group(configs, training_set, test_set, device, progress, states, save
         if replayed and now is gradient:
             replayed(batch, of_lr)
         else:
-            runs.optimizer.step(runs.params, partial(now, runs.params, images[batch], labels[batch]), of_lr)
+            images, labels = data.batch(batch)
+            runs.optimizer.step(runs.params, partial(now, runs.params, images, labels), of_lr)
         if watch:
             scale = getattr(runs.optimizer, "scale", None)
-            watch.step(Step(step, runs.configs, labels[batch], gradient.errors, scale, of_lr))
+            watch.step(Step(step, runs.configs, labels, gradient.errors, scale, of_lr))
 
 
 def log_steps() -> Iterator[int]:
@@ -266,8 +316,9 @@ def log_steps() -> Iterator[int]:
 
 def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Tensor) -> Iterator[dict]:
     """Yield one row of history per run of a stack, to seven digits."""
-    members = torch.bincount(labels, minlength=measured["wrong"].shape[1])
-    errors = measured["wrong"].sum(1) / len(labels)
+    classes = measured["wrong"].shape[1]
+    members = torch.stack([of_set.bincount(minlength=classes) for of_set in labels.view(-1, labels.shape[-1])])
+    errors = measured["wrong"].sum(1) / labels.shape[-1]
     class_errors = measured["wrong"] / members
     for loss, error, of_class in zip(measured["loss"].tolist(), errors.tolist(), class_errors.tolist(), strict=True):
         values = {"loss": loss, "error": error, **{f"class_error_{c}": e for c, e in enumerate(of_class)}}

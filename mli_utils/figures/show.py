@@ -53,7 +53,7 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
     svg, png = io.BytesIO(), io.BytesIO()
     with style():
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # SVG and PNG share one layout
+        figure.set_layout_engine(None)  # SVG and PNG share one layout; with "none" each would draw once more to find it
         box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
         figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None}, transparent=True)
         figure.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})

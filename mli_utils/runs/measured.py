@@ -121,13 +121,36 @@ def cached_frame(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mec
     NotInRecord
         The frame is missing while the book is rendered from the record.
     """
-    store, whole = Store.default(), {**key, "versions": {mechanism: VERSIONS[mechanism]}}
-    if (body := store.get(kind, whole)) is None:
-        refuse_in_book(f"{kind} of {key}")
-        columns = without_nan(compute(**key).to_dict("list"))
-        body = {"columns": columns, "provenance": provenance.stamp(provenance.processor())}
-        store.put(kind, whole, body)
-    return pd.DataFrame(body["columns"])
+    (frame,) = cached_frames(kind, [key], lambda keys: [(0, compute(**key))], mechanism)
+    return frame
+
+
+def cached_frames(
+    kind: str,
+    keys: Sequence[dict],
+    compute: Callable[[list[dict]], Iterable[tuple[int, pd.DataFrame]]],
+    mechanism: str,
+) -> list[pd.DataFrame]:
+    """Return a frame for each key, as `cached_frame`; those that the store lacks are computed together.
+
+    Parameters
+    ----------
+    compute : called with the missing keys; yields each one's number among them and its frame, in any order
+    """
+    store = Store.default()
+    wholes = [{**key, "versions": {mechanism: VERSIONS[mechanism]}} for key in keys]
+    bodies = [store.get(kind, whole) for whole in wholes]
+    missing = [i for i, body in enumerate(bodies) if body is None]
+    if missing:
+        refuse_in_book(f"{kind} of {keys[missing[0]]}")
+        for number, frame in compute([keys[i] for i in missing]):
+            i = missing[number]
+            bodies[i] = {
+                "columns": without_nan(frame.to_dict("list")),
+                "provenance": provenance.stamp(provenance.processor()),
+            }
+            store.put(kind, wholes[i], bodies[i])
+    return [pd.DataFrame(body["columns"]) for body in bodies]
 
 
 def refuse_in_book(what: str) -> None:

@@ -5,7 +5,7 @@ Hardness is the number of steps to a threshold of the loss at the best constant 
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -26,12 +26,12 @@ from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
 from mli_utils.core.parameters import Params
 from mli_utils.core.plateaus import crossing, split_curves, thresholds
-from mli_utils.core.training import Trained, log_steps, train_group
+from mli_utils.core.training import Trained, log_steps, reached, train_group
 from mli_utils.core.versions import VERSIONS
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, colours, style
 from mli_utils.runs import images as archive
-from mli_utils.runs.measured import cached_frame
+from mli_utils.runs.measured import cached_frame, cached_frames
 from mli_utils.runs.trained import progress
 
 # ── Networks: each image set, with and without an output bias, at its best learning rate ─────────────────────────────
@@ -84,14 +84,23 @@ def race(networks: Mapping, seeds: Sequence[int], stretch: float, alphas: int) -
     the learning rate at which the loss of the first training images reached `stop_loss` in the fewest `steps`; `fitted`
     tells whether it did, and the training error is at most 1 %; `gap` is that of the output bias (logits).
     """
-    todo = list(itertools.product(PROBLEMS, networks["bias"], seeds))
+    groups = list(itertools.product(PROBLEMS, networks["bias"]))
     parts = []
-    with progress(len(todo), "races of learning rates", "race") as bar:
-        for problem, bias, seed in todo:
-            configs = [asdict(config) for config in grid(**{**networks, "bias": bias, "seed": seed})]
-            key = {"problem": problem, "configs": configs, "stretch": stretch, "points": alphas, "made_by": _made_by()}
-            parts.append(cached_frame("races", key, _race, "hardness").assign(problem=problem))
-            bar.update()
+    with progress(len(groups) * len(seeds), "races of learning rates", "race") as bar:
+        for problem, bias in groups:
+            keys = [
+                {
+                    "problem": problem,
+                    "configs": [asdict(config) for config in grid(**{**networks, "bias": bias, "seed": seed})],
+                    "stretch": stretch,
+                    "points": alphas,
+                    "made_by": _made_by(),
+                }
+                for seed in seeds
+            ]
+            for frame in cached_frames("races", keys, _races, "hardness"):
+                parts.append(frame.assign(problem=problem))
+                bar.update()
     return pd.concat(parts, ignore_index=True)
 
 
@@ -99,10 +108,15 @@ def _made_by() -> dict:
     return {name: VERSIONS[name] for name in MECHANISMS}
 
 
-def _race(problem: str, configs: list[dict], stretch: float, points: int, made_by: dict) -> pd.DataFrame:
-    entered = [RunConfig(**fields) for fields in configs]
-    images = image_set(problem, entered[0], stretch)
-    first = fastest(entered, images)
+def _races(keys: list[dict]) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Hold the races of these keys, which differ in their seeds, together."""
+    entered = [[RunConfig(**fields) for fields in key["configs"]] for key in keys]
+    sets = [image_set(key["problem"], race[0], key["stretch"]) for key, race in zip(keys, entered, strict=True)]
+    for number, first in winners(entered, sets):
+        yield number, _measured(first, sets[number], keys[number]["points"])
+
+
+def _measured(first: Trained, images: ImageSet, points: int) -> pd.DataFrame:
     model, alphas = build(first.config), np.linspace(0, 1, points)
     found = {
         **{name: getattr(first.config, name) for name in ("dataset", "bias", "seed", "lr")},
@@ -125,25 +139,49 @@ def solved(run: Trained) -> bool:
 
 
 def fastest(configs: Sequence[RunConfig], images: ImageSet) -> Trained:
-    """Train runs that differ in their learning rate until one reaches its `stop_loss`; return that one.
+    """Train runs that differ in their learning rate until one reaches its `stop_loss`; return that one, as `winners`."""
+    ((_, first),) = winners([configs], [images])
+    return first
 
-    Of several that reach it at the same logged step, the smallest rate. If none does within `epochs`, the run with the
-    smallest loss.
+
+def winners(races: Sequence[Sequence[RunConfig]], sets: Sequence[ImageSet]) -> Iterator[tuple[int, Trained]]:
+    """Train the runs of several races together, and yield each race's number and the run that wins it, as it ends.
+
+    The runs of a race differ in their learning rate. The first whose loss reaches its `stop_loss` wins; of several at
+    the same logged step, that of the smallest rate. If none does within `epochs`, the run with the smallest loss.
+
+    Parameters
+    ----------
+    races : configurations, of one shape
+    sets : training images of each race, equally many
 
     Raises
     ------
     InputError
         The loss is not finite at any rate.
     """
-    ended: list[Trained] = []
-    for run in train_group(sorted(configs, key=lambda config: config.lr), images, images):
-        if solved(run):
-            return run
-        if math.isfinite(run.summary["train_loss"]):
-            ended.append(run)
-    if not ended:
-        raise InputError(f"lr={[config.lr for config in configs]}: training diverges at every rate; allowed: smaller")
-    return min(ended, key=lambda run: run.summary["train_loss"])
+    number = {config: i for i, race in enumerate(races) for config in sorted(race, key=lambda config: config.lr)}
+    ended: list[list[Trained]] = [[] for _ in races]
+
+    def over(configs: Sequence[RunConfig], losses: Sequence[float]) -> list[bool]:
+        won = {number[config] for config in itertools.compress(configs, reached(configs, losses))}
+        return [number[config] in won for config in configs]
+
+    images = [sets[i] for i in number.values()]
+    for run in train_group(list(number), images, images, rule=over):
+        i = number[run.config]
+        ended[i].append(run)
+        if len(ended[i]) == len(races[i]):
+            yield i, _first(ended[i])
+
+
+def _first(ended: Sequence[Trained]) -> Trained:
+    """Return the winner of a race, whose runs are in the order of their learning rates where they end together."""
+    finite = [run for run in ended if math.isfinite(run.summary["train_loss"])]
+    if not finite:
+        rates = sorted(run.config.lr for run in ended)
+        raise InputError(f"lr={rates}: training diverges at every rate; allowed: smaller")
+    return next((run for run in finite if solved(run)), min(finite, key=lambda run: run.summary["train_loss"]))
 
 
 def lengths(curves: pd.DataFrame) -> pd.DataFrame:

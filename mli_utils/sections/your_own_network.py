@@ -84,23 +84,23 @@ def train(
 
 
 def diagnosed(
-    settings: Mapping[str, Mapping[str, float]], seeds: Mapping[str, Sequence[int]], n: int | None, alphas: int
+    settings: Mapping[str, Mapping[str, float | None]], seeds: Mapping[str, Sequence[int]], alphas: int
 ) -> pd.DataFrame:
     """Train networks and diagnose their checkpoints, or read the diagnoses from the store.
 
     Parameters
     ----------
-    settings : `lr` and `epochs` by network
+    settings : `lr`, `epochs` and `n`, the number of images (None: all), by network
     seeds : one training each, by network
 
     Returns
     -------
     Curves of `diagnose` with `network`, `seed`, and what it says of each: `bias_gap` (logits), `first_share`
     """
-    asked = {"alphas": alphas} | ({} if n is None else {"n": n})
     parts = [
-        cached_frame("own", {**asked, "network": network, "seed": seed, **of_network}, _diagnosed, "own")
+        cached_frame("own", {"alphas": alphas, "network": network, "seed": seed, **asked}, _diagnosed, "own")
         for network, of_network in settings.items()
+        for asked in [{name: value for name, value in of_network.items() if value is not None}]
         for seed in seeds[network]
     ]
     return pd.concat(parts, ignore_index=True)

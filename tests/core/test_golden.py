@@ -37,7 +37,7 @@ def numbers() -> dict:
     runs = mli.train(CONFIGS)
     curves = mli.interpolate(runs, ["linear", "homogeneous"], alphas=5)
     trained = [runs[2]]  # with an output bias
-    training = {"lr": 0.05, "epochs": 1}
+    training = {"n": 60, "lr": 0.05, "epochs": 1}
     biases = interventions.changed_biases(trained, ["zeroed", "permuted"])
     predicted = weights_and_biases.predict(trained, 3)
     others = {
@@ -55,7 +55,7 @@ def numbers() -> dict:
         ],
         "interventions": interventions.biased_curves(trained, biases, 3).loss,
         "neighbours": neighbours.layer_curves(trained, 3).loss,
-        "own": your_own_network.diagnosed({"plain CNN": training}, {"plain CNN": [0]}, 60, 3).loss,
+        "own": your_own_network.diagnosed({"plain CNN": training}, {"plain CNN": [0]}, 3).loss,
         "hardness": hardness.race({**SMALL, "bias": ["none"], "lr": [0.05, 0.1]}, [0], 100.0, 3).loss,
         "budgets": [pull for design in DESIGNS for pull in budgets([CONFIGS[1]], design).pull.iloc[-4:]],
         "bias_ablation": bias_ablation.predict_images(trained, alphas=3, images=4)[0].probability,

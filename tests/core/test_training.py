@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -35,6 +36,27 @@ def textbook(config, steps):
     return dict(model.named_parameters())
 
 
+def test_runs_with_images_of_their_own_end_as_alone():
+    configs = [
+        mli.RunConfig(depth=3, width=16, n_train=600, batch_size=64, epochs=4, seed=seed, lr=0.02 * (1 + seed))
+        for seed in range(3)
+    ]
+    whole, test = of_run(configs[0])
+    sets = [whole[torch.randperm(len(whole), generator=torch.Generator().manual_seed(i))] for i in range(3)]
+    sets[1] = dataclasses.replace(sets[1], labels=sets[1].labels.roll(1))
+    early = configs[0].seed
+    together = training.train_group(
+        configs, sets, [test, whole, test], rule=lambda runs, losses: [run.seed == early for run in runs]
+    )
+    found = {run.config: run for run in together}
+    assert found[configs[0]].summary["steps"] == 0
+    for i in (1, 2):
+        (alone,) = training.train_group([configs[i]], sets[i], [test, whole, test][i])
+        assert alone.history.equals(found[configs[i]].history) and alone.summary["steps"] == 40
+        assert distance(alone.end, found[configs[i]].end) <= 1e-5
+        assert alone.summary["test_error"] == pytest.approx(found[configs[i]].summary["test_error"], abs=0.01)
+
+
 def distance(one, other):
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
@@ -57,6 +79,30 @@ def test_a_run_alone_in_a_group_and_as_in_the_textbook(optimizer, bias):
     if optimizer == "sgd":  # Adam makes full steps of gradients that are rounding errors; see the next test
         assert distance(alone.end, textbook(config, 50)) <= 1e-5
     assert alone.history.equals(grouped[config].history)
+
+
+THREADS = {
+    "no bias": {"bias": "none"},
+    "output bias": {"bias": "output"},
+    "Adam": {"bias": "all", "optimizer": "adam", "lr": 0.005},
+    "layer norm": {"bias": "all", "normalization": "layer"},
+    "transformer": {"model": "vit", "normalization": "layer", "depth": 10, "epochs": 2},
+}
+
+
+@pytest.mark.parametrize("case", THREADS)
+def test_the_number_of_threads_changes_no_bit(case):
+    common = {"depth": 4, "width": 32, "n_train": 120, "batch_size": 50, "epochs": 20, "stop_loss": 0}
+    configs = [mli.RunConfig(**{**common, **THREADS[case]}, seed=seed) for seed in range(2)]
+    before, ends = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            ends.append({run.config: run.end for run in trained(configs)})
+    finally:
+        torch.set_num_threads(before)
+    for config in configs:
+        assert all(distance(ends[0][config], other[config]) == 0 for other in ends[1:])
 
 
 def test_a_run_ends_by_itself_and_leaves_the_others_alone(small):

@@ -134,6 +134,18 @@ def test_the_first_at_the_threshold_wins_the_race():
         hardness.fastest([configs[0].replace(lr=1e3, init_scale=1e3, depth=9, epochs=5)], images)
 
 
+def test_races_run_together_end_as_they_end_alone():
+    races = [[mli.RunConfig(**SMALL, lr=lr, seed=seed) for lr in (0.1, 0.02, 20.0)] for seed in (3, 4, 5)]
+    sets = [hardness.image_set("random labels", race[0], 1.0) for race in races]
+    together = dict(hardness.winners(races, sets))
+    assert sorted(together) == [0, 1, 2]
+    for number, won in together.items():
+        alone = hardness.fastest(races[number], sets[number])
+        assert won.config == alone.config and won.history.equals(alone.history)
+        assert all(torch.equal(won.end[name], alone.end[name]) for name in won.end)
+        assert {**won.summary, "seconds": 0} == {**alone.summary, "seconds": 0}
+
+
 @pytest.fixture(scope="module")
 def networks():
     return {**SMALL, "lr": [0.05, 0.1], "bias": ["none", "output"]}
@@ -142,7 +154,7 @@ def networks():
 def test_races_are_kept_and_measured(networks, monkeypatch):
     curves = hardness.race(networks, range(2), 10.0, 11)
     assert len(curves) == 3 * 2 * 2 * 2 * 11
-    monkeypatch.setattr(hardness, "fastest", None)  # nothing is trained again
+    monkeypatch.setattr(hardness, "winners", None)  # nothing is trained again
     pd.testing.assert_frame_equal(hardness.race(networks, range(2), 10.0, 11), curves)
     found = hardness.lengths(curves)
     assert len(found) == 3 * 2 * 3 and set(found.form) == set(hardness.FORMS)
@@ -243,7 +255,8 @@ def test_the_loss_of_a_linearised_network_is_convex_and_its_plateau_short(networ
 
 def test_the_curve_of_the_network_is_that_of_core(networks):
     config = mli.RunConfig(**SMALL, lr=0.1)
-    frame = hardness._race("true labels", [asdict(config)], 1.0, 5, {})
+    key = {"problem": "true labels", "configs": [asdict(config)], "stretch": 1.0, "points": 5}
+    ((_, frame),) = hardness._races([key])
     images = hardness.image_set("true labels", config, 1.0)
     run = hardness.fastest([config], images)
     measured = curve(build(config), run.start, run.end, 5, "linear", images)

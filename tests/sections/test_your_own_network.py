@@ -6,7 +6,7 @@ import torch
 import mli_utils as mli
 from mli_utils.sections import your_own_network as section
 
-SETTINGS = {"plain CNN": {"lr": 0.05, "epochs": 1}, "ResNet-18": {"lr": 0.02, "epochs": 1}}
+SETTINGS = {"plain CNN": {"n": 60, "lr": 0.05, "epochs": 1}, "ResNet-18": {"n": 60, "lr": 0.02, "epochs": 1}}
 SEEDS = {"plain CNN": [0, 1], "ResNet-18": [0]}
 
 
@@ -24,9 +24,9 @@ def test_checkpoints_are_those_of_the_seed(tmp_path):
 
 
 def test_diagnoses_are_kept_and_their_numbers_reach_the_text(monkeypatch):
-    curves = section.compared(section.diagnosed(SETTINGS, SEEDS, 60, 3))
+    curves = section.compared(section.diagnosed(SETTINGS, SEEDS, 3))
     monkeypatch.setattr(section, "train", None)  # the second time they come from the store
-    again = section.compared(section.diagnosed(SETTINGS, SEEDS, 60, 3))
+    again = section.compared(section.diagnosed(SETTINGS, SEEDS, 3))
     assert curves.equals(again)
     paths = {name: of_network.path.nunique() for name, of_network in curves.groupby("network")}
     assert paths == {"plain CNN": 4, "ResNet-18": 3}  # shortcuts have no homogeneous path
