@@ -87,7 +87,7 @@ class ByHand:
             weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
             if i < len(layers) - 1:
                 into[weight].baddbmm_(errors.mT, signals[i], beta=keep)
-            else:  # transposed and contiguous: otherwise, with so few classes, last bits depend on the number of threads
+            else:  # transposed, into memory in order: otherwise, with so few classes, last bits depend on the threads
                 product = self.scratch("transposed", errors, len(errors), signals[i].shape[2], errors.shape[2])
                 torch.bmm(signals[i].mT, errors, out=product)
                 into[weight].mul_(keep).add_(product.mT) if keep else into[weight].copy_(product.mT)

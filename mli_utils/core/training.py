@@ -246,7 +246,8 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
         runs.restore(model, states)
         began -= states[0].seconds
 
-    batches = math.ceil(data.labels.shape[-1] / first.batch_size)
+    samples = data.labels.shape[-1]
+    batches = math.ceil(samples / first.batch_size)
     done, last = runs.optimizer.steps, first.epochs * batches
     progress(everyone * (done // batches))
     seen = data.first(PROBE)
@@ -291,7 +292,7 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
         if step % batches == 0:
             if save and step > done:
                 save(runs.configs, partial(runs.states, time.perf_counter() - began))
-            orders = torch.stack([torch.randperm(data.labels.shape[-1], generator=each) for each in runs.batches]).to(device)
+            orders = torch.stack([torch.randperm(samples, generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         rest = [step < config.freeze_bias for config in runs.configs]
         now = freezing_output_bias(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient

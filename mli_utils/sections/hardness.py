@@ -139,7 +139,7 @@ def solved(run: Trained) -> bool:
 
 
 def fastest(configs: Sequence[RunConfig], images: ImageSet) -> Trained:
-    """Train runs that differ in their learning rate until one reaches its `stop_loss`; return that one, as `winners`."""
+    """Train runs that differ in their learning rate until one reaches its `stop_loss`; return it, as `winners` does."""
     ((_, first),) = winners([configs], [images])
     return first
 
