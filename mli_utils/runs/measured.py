@@ -139,7 +139,7 @@ def cached_frames(
     """
     store = Store.default()
     wholes = [{**key, "versions": {mechanism: VERSIONS[mechanism]}} for key in keys]
-    bodies = [store.get(kind, whole) for whole in wholes]
+    bodies: list = [store.get(kind, whole) for whole in wholes]
     missing = [i for i, body in enumerate(bodies) if body is None]
     if missing:
         refuse_in_book(f"{kind} of {keys[missing[0]]}")
