@@ -12,9 +12,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import nbformat
@@ -47,11 +47,20 @@ def run(jobs: Sequence[Job], workers: int | None = None) -> None:
         raise InputError(f"JOBS={workers} is not allowed; allowed: from 1 to 64")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from papermill and Jupyter, whose real problems are errors
-        _run_changed([job for job in jobs if job.name != sources.LEDGER], workers)
-        _run_changed([job for job in jobs if job.name == sources.LEDGER], workers)
+        with ExitStack() as stack:
+            started: list[kernels.Loader | None] = []
+
+            def loader(workers: int) -> kernels.Loader | None:
+                """Return the process to fork from, which the ledger shares with the sections before it."""
+                if not started:
+                    started.append(stack.enter_context(_loader(workers)))
+                return started[0]
+
+            _run_changed([job for job in jobs if job.name != sources.LEDGER], workers, loader)
+            _run_changed([job for job in jobs if job.name == sources.LEDGER], workers, loader)
 
 
-def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
+def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[[int], kernels.Loader | None]) -> None:
     todo = [job for job in jobs if not job.is_done()]
     for job in jobs:
         if job not in todo:
@@ -65,8 +74,9 @@ def _run_changed(jobs: Sequence[Job], workers: int | None) -> None:
     device = provenance.device_name(place)
     failed = []
     workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
-    with _loader(workers) as loader, ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(execute, job, device, workers, loader): job for job in todo}
+    forked = loader(workers)
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(execute, job, device, workers, forked): job for job in todo}
         try:
             for future in as_completed(futures):
                 name = futures[future].name
