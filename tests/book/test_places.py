@@ -37,7 +37,9 @@ with Pool(2) as pool:
     print(pool.map(square, range(4)))
 """
 SAID = """
-import os, sys, matplotlib as mpl
+import atexit, os, pathlib, sys, tempfile, matplotlib as mpl
+atexit.register(pathlib.Path("left.txt").write_text, "at exit")  # a kernel leaves as any program does
+kept = tempfile.TemporaryDirectory(dir=".", prefix="kept-")
 import mli_utils
 from mli_utils.runs import settings
 print("data", settings.data_dir())
@@ -109,6 +111,8 @@ def test_a_notebook_behaves_as_in_jupyterlab_wherever_it_is(tmp_path):
     *plain, pool, (_, said) = outputs(root, "01_plain")
     assert all("image/png" in kinds for kinds, _ in plain), plain
     assert pool[1] == "[0, 1, 4, 9]\n"
+    assert (root / "notebooks" / "left.txt").read_text() == "at exit"
+    assert not list((root / "notebooks").glob("kept-*"))
     lines = dict(line.split(" ", 1) for line in said.splitlines())
     assert lines["data"] == str(tmp_path / "elsewhere" / "my data")
     assert lines["size"] == "10.0 False" and lines["startup"] == "False False"
