@@ -1,7 +1,6 @@
 """The ledger as a frame, a figure and cards (section 12)."""
 
 import math
-import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -14,11 +13,13 @@ from mli_utils.claims.statements import BADGES, FEWEST, VERDICTS, Predicate, car
 from mli_utils.claims.verdicts import OTHER_TOLERANCES
 from mli_utils.core.config import InputError
 from mli_utils.core.words import span
-from mli_utils.figures.style import PALETTE, style
+from mli_utils.figures.kinds import label_rows
+from mli_utils.figures.style import NARROW, PALETTE, style
 from mli_utils.runs import settings
 
 NUMBERS = ("value", "low", "high", "p", "needed", "left_out")  # float columns of the ledger
 EDGE = 1.5  # largest margin drawn
+TITLE = 2.4  # room for a section's name above its claims, in rows
 LOOKS = {  # verdict: marker, colour
     "holds": ("o", PALETTE[0]),
     "fails": ("X", PALETTE[1]),
@@ -122,26 +123,26 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
     frame = margins(ledger).reset_index(drop=True)
     sections = {section: rows.index for section, rows in frame.groupby("section", sort=False)}
-    names = [textwrap.fill(sources.title(section), 24) for section in sections]
+    frame["place"] = frame.index + TITLE * (1 + pd.factorize(frame.section)[0])
+    tops = [frame.place[places[0]] - 0.5 - TITLE for places in sections.values()]
+    bottom = frame.place.iloc[-1] + 0.5
     with style():
-        figure, axes = plt.subplots(figsize=(5.6, 1 + 0.11 * len(frame)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 1 + 0.11 * bottom), layout="constrained")
         axes.axvline(0, color="0.4", lw=1)
-        for places in list(sections.values())[1::2]:
-            axes.axhspan(places[0] - 0.5, places[-1] + 0.5, color="0.94")
+        for top, end in list(zip(tops, [*tops[1:], bottom], strict=True))[1::2]:
+            axes.axhspan(top, end, color="0.94")
         for verdict, (marker, colour) in LOOKS.items():
             rows = frame[frame.verdict == verdict]
             if rows.empty:
                 continue
             drawn = rows[["margin", "margin_low", "margin_high"]].clip(-EDGE, EDGE)
-            axes.hlines(rows.index, drawn.margin_low, drawn.margin_high, color=colour, lw=2, alpha=0.7, zorder=3)
-            middles = axes.scatter(drawn.margin.fillna(0), rows.index, s=26, marker=marker, color=colour, label=verdict)
+            axes.hlines(rows.place, drawn.margin_low, drawn.margin_high, color=colour, lw=2, alpha=0.7, zorder=3)
+            middles = axes.scatter(drawn.margin.fillna(0), rows.place, s=26, marker=marker, color=colour, label=verdict)
             middles.set(zorder=3, facecolor=["white" if hollow else colour for hollow in drawn.margin.isna()])
-        axes.set_yticks([places.to_numpy().mean() for places in sections.values()], names)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="y", visible=False)
-        axes.set(xlim=(-EDGE, EDGE), ylim=(len(frame) - 0.5, -0.5), xlabel="on the wrong side ← → on the right side")
+        axes.set(xlim=(-EDGE, EDGE), ylim=(bottom, tops[0]), xlabel="on the wrong side ← → on the right side")
+        label_rows(axes, [sources.title(section) for section in sections], tops)
         axes.set_xticks([-1, 0, 1], ["−1", "bound", "+1"])
-        figure.legend(loc="outside upper center", ncol=4)
+        figure.legend(loc="outside upper center", ncol=4, handletextpad=0.2, columnspacing=1)
     return figure
 
 
@@ -164,7 +165,10 @@ def _card(row: Mapping) -> str:
     if verdict != "not run":
         over = "" if row["over"] == "exact" else f" over {counted(n, row['cluster'])}"
         few = f"; at least {FEWEST} are needed" if row["over"] != "exact" and n < FEWEST else ""
-        found = f"Found: {span(row, '.3g')}{over}{few}. Asked: {Predicate.parse(row['predicate'])}."
+        found = f"Found: {span(row, '.3g')}{over}{few}."
+        if not n and row["over"] != "exact":
+            found = "No such network was trained."
+        found += f" Asked: {Predicate.parse(row['predicate'])}."
     at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
     facts = {
         "Quantity": row["quantity"],

@@ -35,5 +35,10 @@ def span(row: Mapping, form: str = ".2f") -> str:
     value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):
         return "–"
-    interval = "" if low is None or math.isnan(low) else f" ({low:z{form}} to {high:z{form}})"
-    return f"{value:z{form}}{interval}".replace("-", "−")
+    interval = "" if low is None or math.isnan(low) else f" ({_number(low, form)} to {_number(high, form)})"
+    return f"{_number(value, form)}{interval}".replace("-", "−")
+
+
+def _number(value: float, form: str) -> str:
+    """Format a number without an exponent where it is large."""
+    return f"{value:,.0f}" if form.endswith("g") and 1000 <= abs(value) < 1e9 else f"{value:z{form}}"

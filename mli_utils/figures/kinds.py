@@ -7,12 +7,17 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mli_utils.core import estimates
 from mli_utils.core.config import InputError
 from mli_utils.core.plateaus import classes_of, thresholds
-from mli_utils.figures.style import DASHES, LABELS, PALETTE, WIDEST, colours, style
+from mli_utils.figures.style import DASHES, LABELS, NARROW, PALETTE, STYLE, WIDEST, colours, style
+
+ROW_LABEL, ROW_MARK = 0.24, 0.15  # inches: height of a row's label, and of each of its marks
+LEGEND_LINE = 32  # characters that fit a legend in one line
 
 
 def curve_figure(
@@ -264,11 +269,12 @@ def forest_figure(
     panels = list(dict.fromkeys(rows[columns])) if columns else [None]
     kinds = list(dict.fromkeys(rows[hue])) if hue else [None]
     hues, markers = colours(len(kinds)), ["o", "s", "D", "^", "v", "P"]
+    height = ROW_LABEL + ROW_MARK * (len(kinds) + 0.6)  # of a row, in inches: its label, then its marks
     with style():
         figure, axes = plt.subplots(
             1,
             len(panels),
-            figsize=(min(2.2 + 3.1 * len(panels), WIDEST), 1.2 + (0.26 + 0.14 * len(kinds)) * len(names)),
+            figsize=(NARROW, 1.2 + height * len(names)),
             sharex=columns != "measure",
             sharey=True,
             squeeze=False,
@@ -279,16 +285,35 @@ def forest_figure(
             for k, kind in enumerate(kinds):
                 some = rows[((rows[columns] == panel) if columns else True) & ((rows[hue] == kind) if hue else True)]
                 some = some.dropna(subset="mean")
-                place = [names.index(name) + 0.6 * ((k + 0.5) / len(kinds) - 0.5) for name in some[y]]
+                place = [names.index(name) + (ROW_LABEL + ROW_MARK * (k + 0.5)) / height for name in some[y]]
                 ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
                 look = {"fmt": markers[k % len(markers)], "color": hues[k], "ms": 5, "lw": 1.6, "capsize": 2.5}
                 ax.errorbar(some["mean"], place, xerr=ends, label=kind, **look)
-            ax.set(xlabel=xlabel, title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
-        axes.flat[0].set_yticks(range(len(names)), [LABELS.get(name, str(name).replace("_", " ")) for name in names])
-        axes.flat[0].set_ylim(len(names) - 0.4, -0.6)
+            ax.set(title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
+            ax.xaxis.set_major_locator(MaxNLocator((6, 3, 2)[min(len(panels), 3) - 1], steps=[1, 2, 5, 10]))
+        figure.supxlabel(xlabel, fontsize=STYLE["axes.titlesize"])
+        axes.flat[0].set_ylim(len(names), 0)
+        label_rows(axes.flat[0], [LABELS.get(name, str(name).replace("_", " ")) for name in names])
+        for ax in axes.flat[1:]:
+            label_rows(ax, [])
         if hue:
-            figure.legend(*axes.flat[-1].get_legend_handles_labels(), loc="outside upper center", ncol=len(kinds))
+            said = sum(len(str(kind)) for kind in kinds)
+            handles = axes.flat[-1].get_legend_handles_labels()
+            figure.legend(*handles, loc="outside upper center", ncol=len(kinds) if said < LEGEND_LINE else 1)
     return figure
+
+
+def label_rows(axes: Axes, names: Sequence[str], at: Sequence[float] | None = None) -> None:
+    """Write names above the rows of a plot, from its left edge, instead of beside them: so it fits a phone.
+
+    Parameters
+    ----------
+    at : upper edges of the rows, in units of the y-axis; None: 0, 1, …
+    """
+    axes.set_yticks([])
+    axes.spines.left.set_visible(False)
+    for place, name in zip(range(len(names)) if at is None else at, names, strict=True):
+        axes.annotate(name, (0, place), (2, -2), ("axes fraction", "data"), "offset points", va="top")
 
 
 def order_figure(classes: pd.DataFrame) -> Figure:
@@ -301,7 +326,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
         return empty_figure()
     colour = PALETTE[0]
     with style():
-        figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 3.2), layout="constrained")
         axes.axhline(0, color="0.4", ls=":", lw=1)
         axes.plot(classes.place, classes.centred_bias, "o", color=colour, alpha=0.3, ms=4)
         last = int(classes.groupby("run").label.size().max())
@@ -311,7 +336,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
         middle = {place: estimates.interval(biases) for place, biases in of_place.groupby(places)}
         mean, low, high = np.array(list(middle.values())).T
         axes.errorbar(list(middle), mean, [mean - low, high - mean], fmt="o-", color=colour, ms=6, lw=1.4, capsize=3)
-        axes.set(xlabel="place in the order of learning (last: learned last)", ylabel="output bias, centred (logits)")
+        axes.set(xlabel="place in the order of learning\n(last: learned last)", ylabel="output bias, centred (logits)")
         if last <= 12:
             axes.set_xticks(range(1, last + 1))
     return figure

@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 PALETTE = ("#1b5fae", "#ee7a1c", "#5b1a4a", "#2f8a5f", "#0d0d0d")  # blue, orange, plum, green, black
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))  # beside the colours
 WIDEST = 7.4  # inches; wider figures are shrunk on the page, and their words with them
+NARROW = 4.5  # inches; what a phone shows whole
 STYLE = {
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so every machine draws the same
     "figure.dpi": 100,

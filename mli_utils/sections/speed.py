@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import PALETTE, WIDEST, style
+from mli_utils.figures.kinds import empty_figure, label_rows, nothing_to_draw
+from mli_utils.figures.style import NARROW, PALETTE, style
 from mli_utils.runs import settings
 
 COLUMNS = (
@@ -48,9 +48,9 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
     """Plot each alternative's time relative to this package (the line at 1) on a log axis, with the range of rounds."""
     if nothing_to_draw(rows, "name", "alternative", "ratio"):
         return empty_figure(NOT_MEASURED)
-    places, ends = np.arange(len(rows)), [rows.ratio - rows.low, rows.high - rows.ratio]
+    places, ends = np.arange(len(rows)) + 0.7, [rows.ratio - rows.low, rows.high - rows.ratio]
     with style():
-        figure, axes = plt.subplots(figsize=(WIDEST, 1 + 0.42 * len(rows)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 1 + 0.42 * len(rows)), layout="constrained")
         axes.axvline(1, color="0.3", lw=1, ls=":")
         axes.errorbar(rows.ratio, places, xerr=ends, fmt="o", color=PALETTE[0], ms=7, lw=2, capsize=3)
         for place, row in zip(places, rows.itertuples(), strict=True):
@@ -59,8 +59,8 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
         ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= 1.4 * rows.high.max()]
         axes.set_xticks(ticks, map(str, ticks), minor=False)
         axes.set_xticks([], minor=True)
-        axes.set_yticks(places, rows.name.map(lambda name: WORK.get(name, name)) + ": " + rows.alternative)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows), 0)
+        label_rows(axes, rows.name.map(lambda name: WORK.get(name, name)) + ": " + rows.alternative)
     return figure
 
 
@@ -71,7 +71,7 @@ def growth_figure(rows: pd.DataFrame) -> Figure:
         return empty_figure(NOT_MEASURED)
     fitted = exponents(rows)
     with style():
-        figure, panels = plt.subplots(1, len(GROWING), figsize=(WIDEST, 3.2), layout="constrained")
+        figure, panels = plt.subplots(len(GROWING), 1, figsize=(NARROW, 5.6), layout="constrained")
         for axes, (name, work) in zip(panels, GROWING.items(), strict=True):
             points = growing[growing.name == name]
             axes.plot(points.number, points.seconds, "o", color=PALETTE[0])

@@ -71,7 +71,7 @@ def test_the_ledger_is_drawn_by_section(measured, tmp_path):
     )
     (tmp_path / "root" / "notebooks" / "05_some.ipynb").write_text(title)
     figure = account.ledger_figure(account.ledger())
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["5  Some title", "06_other"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["5  Some title", "06_other"]
     plt.close(figure)
     with pytest.raises(mli.InputError, match="no claim to draw"):
         account.ledger_figure(account.ledger()[:0])

@@ -81,9 +81,11 @@ def test_a_forest_has_a_dot_a_row_with_its_interval():
     rows = mli.intervals(frame, ["arm", "kind"], ["loss"])
     figure = mli.forest_figure(rows, "arm", hue="kind", columns="measure", xlabel="nats", line=0.5)
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("a", 0), ("b", 1)]
     ((dots, _, (bars,)),) = axes.containers
-    assert dots.get_xdata() == pytest.approx(rows["mean"].to_numpy()) and dots.get_ydata() == pytest.approx([0, 1])
+    assert dots.get_xdata() == pytest.approx(rows["mean"].to_numpy())
+    first, second = dots.get_ydata()
+    assert 0.3 < first < 1 and second == pytest.approx(first + 1)  # below its label, in its own row
     for bar, arm in zip(bars.get_segments(), ("a", "b"), strict=True):
         assert bar[:, 0] == pytest.approx(interval(frame[frame.arm == arm].loss)[1:])
     assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.5]

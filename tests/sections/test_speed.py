@@ -52,8 +52,8 @@ def test_figures_show_each_row(rows):
     ratios, growth = speed.ratio_figure(compared), speed.growth_figure(rows)
     dots = ratios.axes[0].containers[0].lines[0]
     assert dots.get_xdata().tolist() == [3, 1.2] and ratios.axes[0].get_xscale() == "log"
-    labels = [label.get_text() for label in ratios.axes[0].get_yticklabels()]
-    assert labels == ["training: textbook loop", "training: torch.func vmap"]
+    labels = [text.get_text() for text in ratios.axes[0].texts]
+    assert {"training: textbook loop", "training: torch.func vmap"} <= set(labels)
     points, line = growth.axes[0].lines
     assert points.get_ydata().tolist() == [3, 6, 12] and line.get_label() == "∝ n^0.50"
     plt.close("all")
