@@ -7,9 +7,15 @@ window.addEventListener("load", async () => {
     name();
   }
   await window.MathJax?.startup?.promise;
+  const sized = new ResizeObserver(parts => {
+    for (const {target} of parts) {
+      const wide = target.scrollWidth > target.clientWidth;
+      target.classList.toggle("scrolls", wide);
+      if (wide) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
   for (const part of document.querySelectorAll('.bd-content figure, .bd-content mjx-container[display="true"]')) {
-    if (part.scrollWidth <= part.clientWidth) continue;
-    part.tabIndex = 0;
-    part.classList.add("scrolls");
+    sized.observe(part);
   }
 });

@@ -83,7 +83,12 @@ class Network(nn.Module):
     ) -> Iterator[torch.Tensor]:
         """Yield logits (stack, samples, classes) of the images part by part, each valid until the next is asked for."""
         for part in parts:
-            yield self.logits(params, images[..., part, :, :, :], statistics)
+            yield self.logits(params, samples(images, part), statistics)
+
+
+def samples(images: torch.Tensor, part: slice) -> torch.Tensor:
+    """Return some samples of one set (samples, …), or of a set for each network (stack, samples, channels, …)."""
+    return images[:, part] if images.ndim == 5 else images[part]
 
 
 class StackedLinear(nn.Linear):
@@ -147,7 +152,7 @@ class FCN(Network):
         """Yield logits as `Network.outputs`, in reused buffers and with the first layer's products from `line`."""
         last, stack = len(self.layers) - 1, len(next(iter(params.values())))
         for part in parts:
-            inputs = images[..., part, :, :, :].flatten(-3)
+            inputs = samples(images, part).flatten(2 if images.ndim == 5 else 1)
             signal = inputs.expand(stack, *inputs.shape[-2:])
             for i, (weight, bias) in enumerate(weights_and_biases(params)):
                 out = self.scratch("last" if i == last else i % 2, weight, stack, inputs.shape[-2], weight.shape[1])

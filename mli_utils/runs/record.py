@@ -20,6 +20,8 @@ from mli_utils.runs import settings
 from mli_utils.runs.files import DamagedFile, address, on_disk
 
 SUMS = "SHA256SUMS"
+# Columns kept in single precision, in which they were computed: no page shows them, and in double they fill a record.
+SINGLE = {"mean_logits": pa.list_(pa.list_(pa.float32()))}
 NOTHING = pa.table({"address": pa.array([], pa.string())})
 
 
@@ -121,7 +123,7 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
     written = dict(files)
     for kind, of_kind in kinds.items():
         columns = dict.fromkeys(name for one in of_kind for name in one)
-        table = pa.table({name: pa.array([one.get(name) for one in of_kind]) for name in columns})
+        table = pa.table({name: pa.array([one.get(name) for one in of_kind], SINGLE.get(name)) for name in columns})
         packed, texts = io.BytesIO(), [field.name for field in table.schema if pa.types.is_string(field.type)]
         # A dictionary shortens repeated texts; numbers, nearly all different, it makes longer.
         pq.write_table(table, packed, compression="zstd", compression_level=19, use_dictionary=texts)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mli_utils.core.config import choose
-from mli_utils.core.estimates import intervals
+from mli_utils.core.estimates import intervals, mean_and_interval
 from mli_utils.core.parameters import GROUPS
 from mli_utils.core.words import span
 from mli_utils.runs.images import load_data
@@ -137,6 +137,8 @@ def groups(networks: Sequence[str] = tuple(NETWORKS)) -> pd.DataFrame:
 def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str | float]:
     """Return the numbers in the text of section 14 by `network/quantity`: plateaus as texts, other means as numbers.
 
+    `network/path/less` is by how much the error plateau is shorter than on the linear path, seed by seed.
+
     Parameters
     ----------
     curves : as `compared` returns them
@@ -146,6 +148,11 @@ def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str | flo
     ranges = dict.fromkeys(MEASURES, (0, 1))
     for row in intervals(plateaus, ["network", "path"], MEASURES, ranges).to_dict("records"):
         found[f"{row['network']}/{row['path']}/{row['measure']}"] = span(row)
+    lengths = plateaus.pivot(index=["network", "seed"], columns="path", values="error_plateau")
+    for network, of_network in lengths.groupby("network"):
+        for path in PATHS.values():
+            less = (of_network[PATHS["linear"]] - of_network[path]).dropna()
+            found[f"{network}/{path}/less"] = span(mean_and_interval(less))
     of_run = curves.groupby(["network", "seed"], sort=False)
     ends = of_run.first().assign(error=curves[curves.alpha == 1].groupby(["network", "seed"]).error.first())
     means = ends.groupby("network")[["bias_gap", "first_share", "error"]].mean()
