@@ -15,12 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mli_utils.core.config import MLIError
+from mli_utils.core.config import DIGITS, MLIError
 from mli_utils.runs import settings
 from mli_utils.runs.files import DamagedFile, address, on_disk
 
 SUMS = "SHA256SUMS"
-# Columns kept in single precision, in which they were computed: no page shows them, and in double they fill a record.
+# Columns of numbers with `DIGITS` decimal digits: single precision holds them, and in double they fill a record.
 SINGLE = {"mean_logits": pa.list_(pa.list_(pa.float32()))}
 NOTHING = pa.table({"address": pa.array([], pa.string())})
 
@@ -87,14 +87,15 @@ class Record:
         table, rows = self._table(kind)
         if at not in rows:
             return None
-        (row,) = table.slice(rows[at], 1).to_pylist()
+        (row,) = map(_restored, table.slice(rows[at], 1).to_pylist())
         return unflatten({name: value for name, value in row.items() if _of_body(name)})
 
     def entries(self) -> dict[str, dict]:
         """Return every row of every table, by `KIND/ADDRESS`."""
         there = {*self.sums, *(path.name for path in self.folder.glob("*.parquet"))}
         kinds = sorted(name.removesuffix(".parquet") for name in there if name.endswith(".parquet"))
-        return {f"{kind}/{row['address']}": row for kind in kinds for row in self._table(kind)[0].to_pylist()}
+        rows = ((kind, _restored(row)) for kind in kinds for row in self._table(kind)[0].to_pylist())
+        return {f"{kind}/{row['address']}": row for kind, row in rows}
 
     def _table(self, kind: str) -> tuple[pa.Table, dict[str, int]]:
         if kind not in self._tables:
@@ -102,6 +103,17 @@ class Record:
             table = NOTHING if data is None else pq.read_table(io.BytesIO(data))
             self._tables[kind] = table, {at: i for i, at in enumerate(table["address"].to_pylist())}
         return self._tables[kind]
+
+
+def _restored(row: dict) -> dict:
+    """Return a row with the decimal digits of what was kept in single precision."""
+
+    def exact(value):
+        if isinstance(value, list):
+            return [exact(one) for one in value]
+        return value if value is None else float(f"{value:.{DIGITS}g}")
+
+    return {name: exact(value) if name in SINGLE else value for name, value in row.items()}
 
 
 def row(key: dict, body: dict, sections: Iterable[str]) -> dict:
