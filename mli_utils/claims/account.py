@@ -163,12 +163,11 @@ def _card(row: Mapping) -> str:
     verdict, n = row["verdict"], row["n"]
     found = "Nothing was measured under these settings."
     if verdict != "not run":
-        over = "" if row["over"] == "exact" else f" over {counted(n, row['cluster'])}"
-        few = f"; at least {FEWEST} are needed" if row["over"] != "exact" and n < FEWEST else ""
-        found = f"Found: {span(row, '.3g')}{over}{few}."
-        if not n and row["over"] != "exact":
-            found = "No such network was trained."
-        found += f" Asked: {Predicate.parse(row['predicate'])}."
+        exact = row["over"] == "exact"
+        over = "" if exact else f" over {counted(n, row['cluster'])}"
+        few = f"; at least {FEWEST} are needed" if not exact and n < FEWEST else ""
+        value = f"Found: {span(row, '.3g')}{over}" if n or exact else "There was nothing to measure it on"
+        found = f"{value}{few}. Asked: {Predicate.parse(row['predicate'])}."
     at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
     facts = {
         "Quantity": row["quantity"],

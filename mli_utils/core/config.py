@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DIGITS = 6  # significant digits of mean logits
-
 
 class MLIError(Exception):
     """An error with a one-sentence message for the user; the command line exits with `exit_status`."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mli_utils.core.config import DIGITS
 from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import evaluate, has_batch_norm, plain_float32, statistics_of, sum_metrics
 from mli_utils.core.networks import Line, Network, Statistics, first_product
 from mli_utils.core.parameters import Params, device_of, mix, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_parameters, schedules
+from mli_utils.core.words import recorded
 
 # Training-set statistics for batch norm at α: computed at θ(α); linear in α from θ(0) to θ(T); fixed at θ(T).
 STATISTICS = ("recomputed", "interpolated", "frozen")
@@ -141,4 +141,4 @@ def evaluate_points(
             statistics = normalised_by(some) if normalised_by else None
             parts.append(evaluate(model, params, pixels, labels, statistics, line))
     found = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
-    return {**found, "mean_logits": np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"))(found["mean_logits"])}
+    return {**found, "mean_logits": np.vectorize(recorded)(found["mean_logits"])}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from mli_utils.core.networks import Line, Network, Statistics
+from mli_utils.core.networks import Line, Network, Statistics, set_of_each
 from mli_utils.core.parameters import Params, unstack
 
 
@@ -136,7 +136,7 @@ def evaluate(
     parts = [slice(first, first + at_once) for first in range(0, labels.shape[-1], at_once)]
     if statistics is None and has_batch_norm(model):
         networks = unstack(params)
-        sets = images if images.ndim == 5 else [images] * len(networks)
+        sets = set_of_each(images, len(networks))
         whole = [whole_set(model, one, some) for one, some in zip(networks, sets, strict=True)]
         outputs = iter(torch.stack(whole).split(at_once, dim=1))
     else:

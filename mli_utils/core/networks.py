@@ -5,7 +5,7 @@
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +75,7 @@ class Network(nn.Module):
         # One grouped convolution for all would take 0.86 to 1.08 times as long, depending on the processor
         # (`make bench BENCH=train_conv`), and its last bits would depend on the other networks.
         networks = unstack(params)
-        batches = images if images.ndim == 5 else [images] * len(networks)
+        batches = set_of_each(images, len(networks))
         return torch.stack([self.logits(one, batch, statistics) for one, batch in zip(networks, batches, strict=True)])
 
     def outputs(
@@ -89,6 +89,11 @@ class Network(nn.Module):
 def samples(images: torch.Tensor, part: slice) -> torch.Tensor:
     """Return some samples of one set (samples, …), or of a set for each network (stack, samples, channels, …)."""
     return images[:, part] if images.ndim == 5 else images[part]
+
+
+def set_of_each(images: torch.Tensor, networks: int) -> Sequence[torch.Tensor]:
+    """Return the images of each of some networks: a set of its own, or the one that they share."""
+    return images.unbind() if images.ndim == 5 else [images] * networks
 
 
 class StackedLinear(nn.Linear):

@@ -17,6 +17,11 @@ NAMES = {  # of what a `RunConfig` names, where a reader's word is another
 }
 
 
+def recorded(value: float) -> float:
+    """Round to six significant digits, as mean logits are kept; single precision holds them."""
+    return float(f"{value:.6g}")
+
+
 def span(row: Mapping, form: str = ".2f") -> str:
     """Format a value and its interval, as `0.41 (0.35 to 0.47)`.
 

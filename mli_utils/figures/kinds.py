@@ -290,7 +290,7 @@ def forest_figure(
                 look = {"fmt": markers[k % len(markers)], "color": hues[k], "ms": 5, "lw": 1.6, "capsize": 2.5}
                 ax.errorbar(some["mean"], place, xerr=ends, label=kind, **look)
             ax.set(title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
-            ax.xaxis.set_major_locator(MaxNLocator((6, 3, 2)[min(len(panels), 3) - 1], steps=[1, 2, 5, 10]))
+            ax.xaxis.set_major_locator(MaxNLocator(max(2, 6 // len(panels)), steps=[1, 2, 5, 10]))
         figure.supxlabel(xlabel, fontsize=STYLE["axes.titlesize"])
         axes.flat[0].set_ylim(len(names), 0)
         label_rows(axes.flat[0], [LABELS.get(name, str(name).replace("_", " ")) for name in names])

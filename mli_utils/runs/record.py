@@ -15,12 +15,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mli_utils.core.config import DIGITS, MLIError
+from mli_utils.core.config import MLIError
+from mli_utils.core.words import recorded
 from mli_utils.runs import settings
 from mli_utils.runs.files import DamagedFile, address, on_disk
 
 SUMS = "SHA256SUMS"
-# Columns of numbers with `DIGITS` decimal digits: single precision holds them, and in double they fill a record.
+# Columns of numbers that are `recorded` with six digits: single precision holds them, and in double they fill a record.
 SINGLE = {"mean_logits": pa.list_(pa.list_(pa.float32()))}
 NOTHING = pa.table({"address": pa.array([], pa.string())})
 
@@ -111,7 +112,7 @@ def _restored(row: dict) -> dict:
     def exact(value):
         if isinstance(value, list):
             return [exact(one) for one in value]
-        return value if value is None else float(f"{value:.{DIGITS}g}")
+        return value if value is None else recorded(value)
 
     return {name: exact(value) if name in SINGLE else value for name, value in row.items()}
 
