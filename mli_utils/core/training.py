@@ -19,7 +19,7 @@ from mli_utils.core.config import FIELDS, MODELS, InputError, RunConfig
 from mli_utils.core.data import ImageSet
 from mli_utils.core.evaluation import evaluate, plain_float32, statistics_of
 from mli_utils.core.initialization import build, initialize, stream
-from mli_utils.core.networks import Network
+from mli_utils.core.networks import Network, samples
 from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, Replayed, freezing_output_bias, gradient_of
 from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
 from mli_utils.core.plateaus import FITTED_ERROR
@@ -127,7 +127,7 @@ class _Data:
         return self.labels.ndim == 1
 
     def first(self, n: int) -> "_Data":
-        return _Data(self.images[..., :n, :, :, :], self.labels[..., :n])
+        return _Data(samples(self.images, slice(n)), self.labels[..., :n])
 
     def batch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return each run's images and labels of these numbers (stack, samples)."""
@@ -246,8 +246,8 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
         runs.restore(model, states)
         began -= states[0].seconds
 
-    samples = data.labels.shape[-1]
-    batches = math.ceil(samples / first.batch_size)
+    size = data.labels.shape[-1]
+    batches = math.ceil(size / first.batch_size)
     done, last = runs.optimizer.steps, first.epochs * batches
     progress(everyone * (done // batches))
     seen = data.first(PROBE)
@@ -292,7 +292,7 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
         if step % batches == 0:
             if save and step > done:
                 save(runs.configs, partial(runs.states, time.perf_counter() - began))
-            orders = torch.stack([torch.randperm(samples, generator=each) for each in runs.batches]).to(device)
+            orders = torch.stack([torch.randperm(size, generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         rest = [step < config.freeze_bias for config in runs.configs]
         now = freezing_output_bias(gradient, torch.tensor(rest, device=device)) if any(rest) else gradient

@@ -292,6 +292,7 @@ def forest_figure(
             ax.set(title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
             ax.xaxis.set_major_locator(MaxNLocator(max(2, 6 // len(panels)), steps=[1, 2, 5, 10]))
         figure.supxlabel(xlabel, fontsize=STYLE["axes.titlesize"])
+        figure.get_layout_engine().set(w_pad=0.12)  # inches; else ticks of two panels read as one number
         axes.flat[0].set_ylim(len(names), 0)
         label_rows(axes.flat[0], [LABELS.get(name, str(name).replace("_", " ")) for name in names])
         for ax in axes.flat[1:]:
@@ -313,7 +314,8 @@ def label_rows(axes: Axes, names: Sequence[str], at: Sequence[float] | None = No
     axes.set_yticks([])
     axes.spines.left.set_visible(False)
     for place, name in zip(range(len(names)) if at is None else at, names, strict=True):
-        axes.annotate(name, (0, place), (2, -2), ("axes fraction", "data"), "offset points", va="top")
+        label = axes.annotate(name, (0, place), (2, -2), ("axes fraction", "data"), "offset points", va="top")
+        label.set_in_layout(False)  # it may reach over the next panel
 
 
 def order_figure(classes: pd.DataFrame) -> Figure:
