@@ -240,9 +240,9 @@ class Block(nn.Module):
         """Apply multi-head attention within each image to concatenated queries, keys and values."""
         size = mixed.shape[-1] // 3 // self.heads
         heads = mixed.unflatten(-2, (-1, self.tokens)).unflatten(-1, (3, self.heads, size)).transpose(-4, -2)
-        queries, keys, values = heads.unbind(-3)  # each (…, samples, heads, tokens, size)
-        weights = (queries @ keys.mT / math.sqrt(size)).softmax(-1)
-        return (weights @ values).transpose(-3, -2).flatten(-2).flatten(-3, -2)
+        queries_keys_values = (part.flatten(0, -4) for part in heads.unbind(-3))  # (images, heads, tokens, size)
+        values = nn.functional.scaled_dot_product_attention(*queries_keys_values)
+        return values.transpose(1, 2).reshape(*mixed.shape[:-1], -1)
 
 
 class VisionTransformer(Network):

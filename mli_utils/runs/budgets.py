@@ -1,6 +1,7 @@
 """Budgets of output biases through training, on images as they are, of equal norm, or dimmed by class (section 07).
 
-A budget needs every step of training, so runs are trained again, many at once, beside a `training.Budget`.
+A budget needs every step of training, so runs are trained, many at once, beside a `training.Budget`. On their own images
+they are the runs that `train` returns, and stored as such.
 """
 
 import math
@@ -22,7 +23,7 @@ from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.measured import refuse_in_book
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import progress, run_key, split_groups, tidy_frame
+from mli_utils.runs.trained import Arrays, entry_of, progress, run_key, split_groups, tidy_frame
 
 BRIGHTNESS = (1.0, 0.8, 0.64, 0.5)  # of the classes of a dimmed set
 AT_STEPS = ("pull", "intrusions", "auc", "probability", "class_error")
@@ -57,6 +58,9 @@ def dimmed(given: ImageSet, seed: int) -> ImageSet:
     scaled = kept.images * factors[kept.labels].view(-1, 1, 1, 1)
     return replace(kept, images=scaled, classes=given.classes[: len(factors)])
 
+# A run, the body of its budget, and the run's own body and arrays where it was trained on its own images.
+Budgeted = tuple[RunConfig, dict, tuple[dict, Arrays] | None]
+
 
 @dataclass(frozen=True)
 class Design:
@@ -75,7 +79,7 @@ DESIGNS = {
 
 
 def budgets(configs: Iterable[RunConfig], design: str = "plain") -> pd.DataFrame:
-    """Return how the output biases of runs came about, step by step, from the store or else by training again.
+    """Return how the output biases of runs came about, step by step, from the store or else by training.
 
     Parameters
     ----------
@@ -108,7 +112,9 @@ def budgets(configs: Iterable[RunConfig], design: str = "plain") -> pd.DataFrame
     store = Store.default()
     bodies: dict[RunConfig, Any] = {config: store.get("budgets", _key(config, design)) for config in configs}
     if missing := [config for config in bodies if bodies[config] is None]:
-        for config, body in _compute(list(bodies), missing, design):
+        for config, body, run in _compute(list(bodies), missing, design):
+            if run and store.arrays("runs", run_key(config)) is None:
+                store.put("runs", run_key(config), *run)
             store.put("budgets", _key(config, design), body)
             bodies[config] = body
     parts = []
@@ -149,8 +155,8 @@ def _key(config: RunConfig, design: str) -> dict:
     return {"run": address(run_key(config)), "design": design, "versions": {"budgets": VERSIONS["budgets"]}}
 
 
-def _compute(asked: Sequence[RunConfig], missing: Sequence[RunConfig], design: str) -> Iterator[tuple[RunConfig, dict]]:
-    """Train the missing runs in the groups of all that were asked for; yield the body of each."""
+def _compute(asked: Sequence[RunConfig], missing: Sequence[RunConfig], design: str) -> Iterator[Budgeted]:
+    """Train the missing runs in the groups of all that were asked for."""
     refuse_in_book(f"the budget ({design}) of {missing[0]}")
     turns = DESIGNS[design].turns
     with (
@@ -165,19 +171,23 @@ def _compute(asked: Sequence[RunConfig], missing: Sequence[RunConfig], design: s
 
 def budgets_here(
     configs: Sequence[RunConfig], design: str, advance: Callable[[int], Any] = lambda epochs: None
-) -> Iterator[tuple[RunConfig, dict]]:
-    """Train runs of one shape and one set of images on this process's device; yield config and body of each."""
+) -> Iterator[Budgeted]:
+    """Train runs of one shape and one set of images on this process's device."""
     device = settings.device()
     made = provenance.stamp(provenance.device_name(device))
-    training_set = DESIGNS[design].images(images.of_run(configs[0])[0], configs[0].seed)
+    own = images.of_run(configs[0])
+    training_set = DESIGNS[design].images(own[0], configs[0].seed)
+    of_the_run = training_set is own[0]
+    sets = own if of_the_run else (training_set, training_set)
     budget = training.Budget(configs)
     model = _network(configs[0], DESIGNS[design].classes)
-    for run in training.train_group(configs, training_set, training_set, device, advance, watch=budget, model=model):
+    for run in training.train_group(configs, *sets, device, advance, watch=budget, model=model):
         errors = run.history.filter(like="class_error_").to_numpy()
         rows = {name: [row[name] for row in budget.logged[run.config]] for name in ("step", *AT_STEPS[:-1])}
         body = {"step": rows.pop("step"), **{name: _rounded(values) for name, values in rows.items()}}
         body |= {"class_error": _rounded(errors), "status": run.summary["status"]}
-        yield run.config, {**without_nan(body), "provenance": {**made, "date": provenance.now()}}
+        stamped = {**without_nan(body), "provenance": {**made, "date": provenance.now()}}
+        yield run.config, stamped, entry_of(run, made) if of_the_run else None
 
 
 def _network(config: RunConfig, classes: int | None) -> Network | None:

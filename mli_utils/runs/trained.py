@@ -269,12 +269,17 @@ def train_here(
     sets, save = images.of_run(configs[0]), Pace(kept) if kept else None
     for group, states in kept.by_step(configs) if kept else [(configs, [])]:
         for run in training.train_group(group, *sets, device, advance, states, save):
-            history = run.history.filter(regex="^(?!class_error)").to_dict("list")
-            history["class_error"] = run.history.filter(like="class_error_").to_numpy().tolist()
-            body = without_nan({"summary": run.summary, "history": history})
-            ends = {"start": run.start, "end": run.end}
-            arrays = {f"{side}/{name}": value.numpy() for side, end in ends.items() for name, value in end.items()}
-            yield run.config, {**body, "provenance": {**made, "date": provenance.now()}}, arrays
+            yield run.config, *entry_of(run, made)
+
+
+def entry_of(run: training.Trained, made: dict) -> tuple[dict, Arrays]:
+    """Return body and arrays of a run's store entry; `made` is a stamp from before its training."""
+    history = run.history.filter(regex="^(?!class_error)").to_dict("list")
+    history["class_error"] = run.history.filter(like="class_error_").to_numpy().tolist()
+    body = without_nan({"summary": run.summary, "history": history})
+    ends = {"start": run.start, "end": run.end}
+    arrays = {f"{side}/{name}": value.numpy() for side, end in ends.items() for name, value in end.items()}
+    return {**body, "provenance": {**made, "date": provenance.now()}}, arrays
 
 
 def endpoint(arrays: Arrays, side: str) -> Params:

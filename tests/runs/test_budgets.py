@@ -7,7 +7,8 @@ import torch
 import mli_utils as mli
 from mli_utils.runs import budgets as module
 from mli_utils.runs.budgets import BRIGHTNESS, brightness, budgets, dimmed, equal_norms, learned
-from mli_utils.runs.trained import NotInRecord
+from mli_utils.runs.store import Store
+from mli_utils.runs.trained import NotInRecord, run_key
 
 
 @pytest.fixture
@@ -31,6 +32,19 @@ def test_it_is_computed_once_and_never_for_the_book(configs, monkeypatch):
     monkeypatch.setenv("MLI_MODE", "book")
     with pytest.raises(NotInRecord, match="the budget \\(equal\\) of fcn depth 3"):
         budgets(configs, "equal")
+
+
+def test_it_trains_the_same_networks_which_are_kept_unless_their_images_are_others(configs, monkeypatch, tmp_path):
+    trained = mli.train(configs)
+    monkeypatch.setenv("MLI_STORE", str(tmp_path / "another"))
+    budgets(configs, "equal")
+    assert not any(Store.default().get("runs", run_key(config)) for config in configs)
+    budgets(configs)
+    monkeypatch.setattr("mli_utils.runs.trained.train_here", None)
+    for kept, run in zip(mli.train(configs), trained, strict=True):
+        assert all(torch.equal(kept.end[name], value) for name, value in run.end.items())
+        assert kept.history.equals(run.history)
+        assert {**kept.summary, "seconds": 0} == {**run.summary, "seconds": 0}
 
 
 def test_clocks_are_the_steps_from_which_a_class_stays_learned(configs):
