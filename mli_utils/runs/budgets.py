@@ -1,7 +1,7 @@
 """Budgets of output biases through training, on images as they are, of equal norm, or dimmed by class (section 07).
 
-A budget needs every step of training, so runs are trained, many at once, beside a `training.Budget`. On their own images
-they are the runs that `train` returns, and stored as such.
+A budget needs every step of training, so runs are trained, many at once, beside a `training.Budget`. On their own
+images they are the runs that `train` returns, and stored as such.
 """
 
 import math
