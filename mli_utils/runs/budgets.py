@@ -58,6 +58,7 @@ def dimmed(given: ImageSet, seed: int) -> ImageSet:
     scaled = kept.images * factors[kept.labels].view(-1, 1, 1, 1)
     return replace(kept, images=scaled, classes=given.classes[: len(factors)])
 
+
 # A run, the body of its budget, and the run's own body and arrays where it was trained on its own images.
 Budgeted = tuple[RunConfig, dict, tuple[dict, Arrays] | None]
 
