@@ -113,9 +113,9 @@ def budgets(configs: Iterable[RunConfig], design: str = "plain") -> pd.DataFrame
     store = Store.default()
     bodies: dict[RunConfig, Any] = {config: store.get("budgets", _key(config, design)) for config in configs}
     if missing := [config for config in bodies if bodies[config] is None]:
-        for config, body, run in _compute(list(bodies), missing, design):
-            if run and store.arrays("runs", run_key(config)) is None:
-                store.put("runs", run_key(config), *run)
+        for config, body, own in _compute(list(bodies), missing, design):
+            if own and store.arrays("runs", run_key(config)) is None:
+                store.put("runs", run_key(config), *own)
             store.put("budgets", _key(config, design), body)
             bodies[config] = body
     parts = []
