@@ -10,7 +10,8 @@
         input.setAttribute("aria-valuetext", chosen[i]);
       });
       const clear = "rgba(0,0,0,0)", faint = "rgba(128,128,128,0.3)";
-      const look = {font: {color: getComputedStyle(root).color}, paper_bgcolor: clear, plot_bgcolor: clear};
+      const dark = document.documentElement.dataset.theme === "dark";  // then book.css inverts the plot, as its twin
+      const look = {font: {color: dark ? "#222" : getComputedStyle(root).color}, paper_bgcolor: clear, plot_bgcolor: clear};
       for (const [key, value] of Object.entries(layout)) {
         if (/axis/.test(key)) look[key] = Object.assign({gridcolor: faint, zerolinecolor: faint}, value);
       }

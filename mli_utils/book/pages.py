@@ -123,7 +123,7 @@ def origin(about: dict) -> str:
     """Return a page's provenance as one line of Markdown: profile, networks, dates, devices and code."""
     store = Store.default(about["profile"], about["mode"])
     entries = [entry for entry in about["used"] if entry.startswith("runs/")]
-    made = [body["provenance"] for entry in entries or about["used"] if (body := store.read(entry))] or [about]
+    made = [one for entry in entries or about["used"] if (one := store.read(entry, "provenance"))] or [about]
     devices, codes = (", ".join(sorted({each[name] for each in made})) for name in ("device", "code"))
     if entries:
         where = f"from the record: {len(entries)}" if about["mode"] == "book" else f"computed afresh: {len(entries)}"

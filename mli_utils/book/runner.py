@@ -251,14 +251,14 @@ def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
     """Yield the training time of each run among the store entries, seconds."""
     store = Store.default(profile, "reproduce")
     for entry in entries:
-        if entry.startswith("runs/") and (body := store.read(entry)):
-            yield body["summary"]["seconds"]
+        if entry.startswith("runs/") and (summary := store.read(entry, "summary")):
+            yield summary["seconds"]
 
 
 def _first_run(profile: str, entries: Sequence[str]) -> str | None:
     """Return when the first of these store entries was made, in UTC."""
     store = Store.default(profile)
-    return min((body["provenance"]["date"] for entry in entries if (body := store.read(entry))), default=None)
+    return min((made["date"] for entry in entries if (made := store.read(entry, "provenance"))), default=None)
 
 
 def _failure(job: Job, error) -> MLIError:

@@ -9,11 +9,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from bs4 import BeautifulSoup, Tag
 
 from mli_utils.book import kernels, pages
 from mli_utils.claims import sources
@@ -200,30 +199,46 @@ def other_hosts(site: Path) -> list[str]:
 
 def _asked(page: str) -> list[str]:
     """List the addresses on other hosts that a page makes a browser fetch."""
-    asked = []
-    for element in BeautifulSoup(page, "html.parser", multi_valued_attributes=None).find_all(True):
-        asked += IN_STYLE.findall(element.get("style", "")) + _fetched(element)
-        if element.name == "style":
-            asked += IN_STYLE.findall(element.get_text())
-        elif element.name == "script":
-            kind = element.get("type", "")
-            if kind in ("", "module") or "javascript" in kind:  # others hold data
-                asked += IN_SCRIPT.findall(element.get_text())
-        elif element.name == "iframe" and element.get("srcdoc"):
-            asked += _asked(element["srcdoc"])
-        elif element.name == "meta" and element.get("http-equiv", "").lower() == "refresh":
-            asked += ADDRESS.findall(element.get("content", ""))
-    return asked
+    reader = _Fetches()
+    reader.feed(page)
+    reader.close()
+    return reader.asked
 
 
-def _fetched(element: Tag) -> list[str]:
+class _Fetches(HTMLParser):
+    """Collects in `asked` the addresses on other hosts that a page makes a browser fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked: list[str] = []
+        self.inside: re.Pattern | None = None  # what to look for in an element's text
+
+    def handle_starttag(self, tag, attrs):
+        given = {name: value or "" for name, value in reversed(attrs)}  # of two with one name the first counts
+        self.asked += IN_STYLE.findall(given.get("style", "")) + _fetched(tag, given)
+        kind = given.get("type", "")
+        runs = kind in ("", "module") or "javascript" in kind  # others hold data
+        self.inside = {"style": IN_STYLE, "script": IN_SCRIPT if runs else None}.get(tag)
+        if tag == "iframe":
+            self.asked += _asked(given.get("srcdoc", ""))
+        elif tag == "meta" and given.get("http-equiv", "").lower() == "refresh":
+            self.asked += ADDRESS.findall(given.get("content", ""))
+
+    def handle_data(self, data):
+        self.asked += self.inside.findall(data) if self.inside else []
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+
+def _fetched(tag: str, given: dict[str, str]) -> list[str]:
     """List the addresses on other hosts that an element's attributes load with the page."""
-    relations = set(element.get("rel", "").lower().split())
-    if element.name in WAITING or (element.name == "link" and relations and relations <= RELATIONS):
+    relations = set(given.get("rel", "").lower().split())
+    if tag in WAITING or (tag == "link" and relations and relations <= RELATIONS):
         return []
     parts = []
     for name in FETCHING:
-        value = element.get(name, "")
+        value = given.get(name, "")
         parts += [part.split()[0] for part in value.split(",") if part.strip()] if "srcset" in name else [value]
     return [part.strip() for part in parts if ADDRESS.match(part.strip())]
 

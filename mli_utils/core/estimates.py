@@ -4,6 +4,7 @@ As a dict or frame columns, an estimate has `mean` (the estimate), `low`, `high`
 numbers are NaN.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -109,8 +110,15 @@ def needed(mean: float, spread: float, bounds: Iterable[float], most: int = 10_0
     """
     distance = min(abs(mean - bound) for bound in bounds)
     n = np.arange(2, most + 1)
-    enough = (stats.t.ppf(TAILS[1], n - 1) + stats.t.ppf(0.8, n - 1)) * spread / np.sqrt(n) <= distance
+    enough = _decisive(most) * spread / np.sqrt(n) <= distance
     return int(n[enough.argmax()]) if distance > 0 and enough.any() else None
+
+
+@functools.cache
+def _decisive(most: int) -> np.ndarray:
+    """Return t(0.975) + t(0.8) at 1 to `most` − 1 degrees of freedom."""
+    freedom = np.arange(1, most)
+    return stats.t.ppf(TAILS[1], freedom) + stats.t.ppf(0.8, freedom)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

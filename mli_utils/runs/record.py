@@ -82,14 +82,16 @@ class Record:
         data = self.read(name)
         return None if data is None else json.loads(data)
 
-    def get(self, name: str) -> dict | None:
-        """Return the body of an entry, `KIND/ADDRESS`, or None."""
+    def get(self, name: str, part: str = "") -> dict | None:
+        """Return the body of an entry, `KIND/ADDRESS`, or one part of it; None if there is no such entry."""
         kind, _, at = name.partition("/")
         table, rows = self._table(kind)
         if at not in rows:
             return None
-        (row,) = map(_restored, table.slice(rows[at], 1).to_pylist())
-        return unflatten({name: value for name, value in row.items() if _of_body(name)})
+        columns = [name for name in table.column_names if _of_body(name) and name.startswith(part and f"{part}.")]
+        (row,) = table.select(columns).slice(rows[at], 1).to_pylist()
+        body = unflatten(_restored(row))
+        return body[part] if part else body
 
     def entries(self) -> dict[str, dict]:
         """Return every row of every table, by `KIND/ADDRESS`."""

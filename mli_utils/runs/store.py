@@ -58,11 +58,11 @@ class Store:
             _note_use(name)
         return body
 
-    def read(self, name: str) -> dict | None:
-        """Return the body of an entry, `KIND/ADDRESS`, as `get`, without noting its use."""
+    def read(self, name: str, part: str = "") -> dict | None:
+        """Return the body of an entry, `KIND/ADDRESS`, as `get`, without noting its use; or one part of it."""
         if self.own and (entry := self.entry(name)):
-            return entry["body"]
-        return self.record.get(name) if self.record else None
+            return entry["body"][part] if part else entry["body"]
+        return self.record.get(name, part) if self.record else None
 
     def entry(self, name: str) -> dict | None:
         """Return key and body of an entry in this store's own folder, or None."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mli_utils.core.plateaus import monotonicity_gap
 from mli_utils.core.theory import biases_from_weights, flow_curve, solve_flow
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import colours, in_order, style
+from mli_utils.figures.style import in_order, style
 from mli_utils.runs.measured import cached_frame
 
 MODEL = {"noise": 0.1, "final_loss": 1e-2}  # fixed arguments of `solve_flow`
@@ -184,7 +184,7 @@ def moving(powers: list[int], deltas: list[float], classes: list[int]) -> Moving
             }
             for measure, axis in (("weight", "y"), ("bias", "y2"))
             for (name, of_class), colour, dash in zip(
-                flow.groupby("class", sort=False), colours(k), DASHES, strict=False
+                flow.groupby("class", sort=False), in_order(k), DASHES, strict=False
             )
         ]
 
