@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from mli_utils.book import jobs, record, runner, site
+from mli_utils.book.ahead import JupyterBook
 from mli_utils.claims import design, ledger, sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.runs import settings
@@ -64,9 +65,10 @@ def make_book(asked: argparse.Namespace) -> None:
         _check_cluster()
     began = time.monotonic()
     try:
-        runner.run(planned, asked.jobs)
-        found = ledger.write(profile)
-        print(_rendered(asked.section))
+        with JupyterBook() as book:
+            runner.run(planned, asked.jobs)
+            found = ledger.write(profile)
+            print(_rendered(asked.section, book))
     except KeyboardInterrupt as error:
         raise type(error)(f"kept under {settings.root()}: {runner.count_kept(profile)}") from None
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
@@ -75,9 +77,9 @@ def make_book(asked: argparse.Namespace) -> None:
         print(f"\n{ledger.report(profile, found)}")
 
 
-def _rendered(section: str) -> str:
+def _rendered(section: str, book: JupyterBook) -> str:
     """Render the book; return a line with its path."""
-    first = site.render()
+    first = site.render(book)
     lacking = sources.lacking()
     if not lacking:
         return f"the book: {first}"

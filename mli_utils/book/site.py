@@ -5,23 +5,22 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mli_utils.book import kernels, pages
+from mli_utils.book import pages
+from mli_utils.book.ahead import JupyterBook
 from mli_utils.claims import sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.figures.moving import SCRIPT, plotly_script
 from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import canonical, digest, locked, on_disk, write_atomically
 
-JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no `python -m`
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PRINTING = 300  # seconds, at most
 
@@ -38,8 +37,8 @@ class BookFailed(MLIError):
     """The book was not rendered, or only with warnings."""
 
 
-def render() -> Path:
-    """Render the book unless the site is up to date; return its first page.
+def render(book: JupyterBook | None = None) -> Path:
+    """Render the book unless the site is up to date; return its first page. `book` may have been started before.
 
     Warnings are errors. If sections have no page yet, the others are rendered as a preview with warnings allowed, since
     links to missing pages break.
@@ -55,7 +54,7 @@ def render() -> Path:
         key, note = _inputs(), settings.root() / "build" / "site.json"
         if note.exists() and note.read_text(encoding="utf-8") == _note(key, site):
             return site / "index.html"
-        with build("html") as fresh:
+        with build("html", book) as fresh:
             _trim(fresh)
             if asked := other_hosts(fresh):
                 raise BookFailed("the book is not shown: " + "; ".join(asked))
@@ -81,7 +80,7 @@ def _note(key: str, site: Path) -> str:
 
 
 @contextmanager
-def build(builder: str) -> Iterator[Path]:
+def build(builder: str, book: JupyterBook | None = None) -> Iterator[Path]:
     """Build the site from scratch in a temporary folder; yield the folder.
 
     Sphinx detects changed pages by file times, which copies and archives do not preserve.
@@ -89,6 +88,7 @@ def build(builder: str) -> Iterator[Path]:
     Parameters
     ----------
     builder : `html`: one page per section, warnings are errors unless a section is missing; `singlehtml`: one page
+    book : process to build with; None starts one
     """
     root = settings.root()
     lacking = sources.lacking()
@@ -101,13 +101,9 @@ def build(builder: str) -> Iterator[Path]:
         how = ["--builder", "custom", "--custom-builder", builder]
         if builder == "html":
             how = ["--toc", _preview(stage / "toc.yml")] if lacking else ["-W", "-n", "--keep-going"]
-        command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book", "--path-output", str(stage), *how]
-        environment = {**os.environ, **kernels.environment(stage)}
-        done = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, encoding="utf-8", errors="replace"
-        )
-        output = done.stdout + done.stderr
-        if done.returncode:
+        with nullcontext(book) if book else JupyterBook() as process:
+            status, output = process.run("build", "book", "--path-output", str(stage), *how)
+        if status:
             if full := re.search(r"No space left on device|Read-only file system|Disk quota exceeded", output):
                 raise BookFailed(f"the book is not rendered: {full[0]}; the last one is kept, the same command goes on")
             lines = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]

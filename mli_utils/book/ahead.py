@@ -1,0 +1,60 @@
+"""Jupyter Book in a process of its own, which loads its imports while notebooks run: four seconds of a book.
+
+`python -m mli_utils.book.ahead` is that process. It takes its arguments from standard input.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import mli_utils
+from mli_utils.book import kernels
+from mli_utils.claims import sources
+from mli_utils.runs import settings
+
+CONFIG = "_config.yml"
+
+
+class JupyterBook:
+    """A process of Jupyter Book that waits for what to build. It ends with its context."""
+
+    def __enter__(self) -> "JupyterBook":
+        self.folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mli_utils.book.ahead"],
+            cwd=settings.root(),
+            env={**os.environ, **kernels.environment(Path(self.folder.name))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self.folder.cleanup()
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run `jupyter-book` with these arguments, once; return its exit status and what it said."""
+        said, _ = self.process.communicate(json.dumps(arguments))
+        return self.process.returncode, said
+
+
+def main() -> None:
+    """Load Jupyter Book, its extensions and the package, whose names a page describes; then run what is asked for."""
+    for module in ("jupyter_book.sphinx", *sources.read_yaml(CONFIG)["sphinx"]["config"]["extensions"]):
+        importlib.import_module(module)
+    for name in mli_utils.__all__:
+        getattr(mli_utils, name)
+    importlib.import_module("jupyter_book.cli.main").main(json.load(sys.stdin))
+
+
+if __name__ == "__main__":
+    main()
