@@ -22,7 +22,6 @@ class Verdict(SphinxRole):
             return [nodes.literal("", self.text)], []
         claim, found = self.config.mli_claims[self.text]
         words, looks = statements.BADGES[found["verdict"]], ["verdict", found["verdict"].replace(" ", "-")]
-        words += f": {claim.predicate}"
         if LEDGER not in self.env.found_docs:
             return [nodes.inline("", words, classes=looks)], []
         said = f"Claim: {claim.statement}"

@@ -141,9 +141,9 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
             if pd.api.types.is_numeric_dtype(frame[x]):
                 axes.set_xticks(sorted(set(frame[x])), [f"{value:g}" for value in sorted(set(frame[x]))])
         panels.flat[0].set_ylim(bottom=0)
-        legend = panels.flat[-1].get_legend()
-        legend.set_title(LABELS.get(hue, hue))
-        sns.move_legend(panels.flat[-1], "upper left", bbox_to_anchor=(1, 1))
+        handles, labels = panels.flat[-1].get_legend_handles_labels()
+        panels.flat[-1].get_legend().remove()
+        figure.legend(handles, labels, title=LABELS.get(hue, hue), loc="outside upper left", ncol=min(len(labels), 2))
     return figure
 
 
@@ -229,7 +229,10 @@ def xy_figure(
                 axes.set_yscale("log")
         grid.set_axis_labels(LABELS.get(x, x), LABELS.get(y, y))
         if grid.legend:
-            grid.legend.set_title(LABELS.get(hue, hue))
+            ncol = len(names) if sum(len(str(name)) + 3 for name in names) < LEGEND_LINE else 2
+            title = LABELS.get(hue, hue)
+            sns.move_legend(grid, "lower left", bbox_to_anchor=(0, 1), ncol=ncol, columnspacing=1, title=title)
+            grid.tight_layout(rect=(0, 0, 1, 1))  # no room is kept for it on the right
     return grid.figure
 
 

@@ -189,7 +189,9 @@ def counts(runs: Iterable[Run]) -> dict[str, int | str]:
     runs = list(runs)
     fitted = sum(run.summary["status"] == "fitted" for run in runs)
     said = f"{'All' if fitted == len(runs) else f'{fitted} of'} {len(runs)} networks fit their training set"
-    left_out = "" if fitted == len(runs) else "; the others get more than 1 % of it wrong and are left out"
+    gets = f"{len(runs) - fitted} {'gets' if len(runs) - fitted == 1 else 'get'}"
+    is_out = "is" if len(runs) - fitted == 1 else "are"
+    left_out = "" if fitted == len(runs) else f"; {gets} more than 1 % of it wrong and {is_out} left out"
     return {"all_runs": len(runs), "fitted_runs": fitted, "fit": f"{said}{left_out}."}
 
 

@@ -279,7 +279,7 @@ def steps_figure(networks: pd.DataFrame) -> Figure:
         panels[0].set(ylabel="length (α)", ylim=(0, None))
         lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(len(FORMS))]
         shapes = [plt.Line2D([], [], marker=mark, ls="", color="0.5") for mark in marks.values()]
-        figure.legend([*lines, *shapes], [*FORMS, *marks], loc="outside right upper")
+        figure.legend([*lines, *shapes], [*FORMS, *marks], loc="outside upper left", ncol=2)
     return figure
 
 

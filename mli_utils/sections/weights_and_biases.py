@@ -183,8 +183,9 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
                 table.columns, table.index, table, cmap="cividis", shading="gouraud", rasterized=True
             )
             figure.colorbar(drawn, ax=axes, label=LABELS.get(measure, measure))
-            axes.plot(path, path, color="white", lw=2, label="linear")
-            axes.plot(path, path**depth, color="white", lw=2, ls="--", label="homogeneous")
+            for name, bias, dash in (("linear", path, "-"), ("homogeneous", path**depth, "--")):
+                axes.plot(path, bias, color="0.15", lw=4)  # a casing, to be seen where all is bright
+                axes.plot(path, bias, color="white", lw=2, ls=dash, label=name)
             axes.set(xlabel="α of the weights", ylabel="α of the bias", xlim=(0, 1), ylim=(0, 1), aspect="equal")
             axes.grid(False)
         panels.flat[0].legend(loc="upper left", labelcolor="white", frameon=True, facecolor="0.25", framealpha=0.75)
@@ -222,18 +223,19 @@ def moving(square: pd.DataFrame, depth: int) -> Moving | None:
             }
         )
         for path, (dash, bias) in paths.items():
-            always.append(
+            always += [
                 {
                     "x": dense.round(3).tolist(),
                     "y": bias(dense).round(4).tolist(),
                     "name": path,
                     "mode": "lines",
-                    "line": {"color": "white", "dash": dash, "width": 2},
+                    "line": line,
                     "hoverinfo": "skip",
                     "showlegend": False,
                     **there,
                 }
-            )
+                for line in ({"color": "#262626", "width": 4}, {"color": "white", "dash": dash, "width": 2})
+            ]
         axes[f"xaxis{axis}"] = _axis("α of the weights", f"y{axis}", domain)
         axes[f"yaxis{axis}"] = _axis("α of the bias", f"x{axis}", [0, 1])
 
