@@ -139,15 +139,33 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
     for kind, of_kind in kinds.items():
         columns = dict.fromkeys(name for one in of_kind for name in one)
         table = pa.table({name: pa.array([one.get(name) for one in of_kind], SINGLE.get(name)) for name in columns})
-        packed, texts = io.BytesIO(), [field.name for field in table.schema if pa.types.is_string(field.type)]
-        # A dictionary shortens repeated texts; numbers, nearly all different, it makes longer.
-        pq.write_table(table, packed, compression="zstd", compression_level=19, use_dictionary=texts)
-        written[f"{kind}.parquet"] = packed.getvalue()
+        written[f"{kind}.parquet"] = min((_packed(table, split) for split in (False, True)), key=len)
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(written.items()))
     for name, data in {**written, SUMS: sums.encode()}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+def _packed(table: pa.Table, split: bool) -> bytes:
+    """Return a table as Parquet, the bytes of its floating numbers apart by place (`split`) or together.
+
+    Apart, digits to the last are shorter, and rounded ones longer.
+    """
+    packed, texts = io.BytesIO(), [field.name for field in table.schema if pa.types.is_string(field.type)]
+    numbers = [path for field in table.schema for path in _leaves(field.name, field.type)] if split else False
+    # A dictionary shortens repeated texts; numbers, nearly all different, it makes longer.
+    pq.write_table(
+        table, packed, compression="zstd", compression_level=19, use_dictionary=texts, use_byte_stream_split=numbers
+    )
+    return packed.getvalue()
+
+
+def _leaves(path: str, kind: pa.DataType) -> list[str]:
+    """Return a column's path within a Parquet file if it holds floating numbers."""
+    while pa.types.is_list(kind):
+        path, kind = f"{path}.list.element", kind.value_type
+    return [path] if pa.types.is_floating(kind) else []
 
 
 def flatten(value: Mapping, above: str = "") -> dict:
