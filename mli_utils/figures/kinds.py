@@ -118,7 +118,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
         return empty_figure()
     with style():
         figure, panels = plt.subplots(
-            1, len(measures), figsize=(4.2 * len(measures), 3.2), sharey=True, squeeze=False, layout="constrained"
+            1, len(measures), figsize=(4.2 * len(measures), 3.8), sharey=True, squeeze=False, layout="constrained"
         )
         shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "native_scale": True}
         shared["palette"] = colours(frame[hue].nunique())
