@@ -154,12 +154,15 @@ def _copy_assets(folder: Path) -> None:
 
 
 def _trim(site: Path) -> None:
-    """Delete source maps and pages outside the table of contents; drop outputs from the notebooks for download."""
+    """Delete pages outside the table of contents, source maps, and TrueType fonts, which browsers take as WOFF2.
+
+    Notebooks for download lose their outputs.
+    """
     kept = {f"{entry}.html" for entry in sources.files()} | {"genindex.html", "search.html", "index.html"}
     for path in site.rglob("*.html"):
         if str(path.relative_to(site)) not in kept and "_static" not in path.parts:
             path.unlink()
-    for path in site.rglob("*.map"):
+    for path in (*site.rglob("*.map"), *site.rglob("*.ttf")):
         path.unlink()
     for path in (site / "_sources" / "notebooks").glob("*.ipynb"):
         if sources.source(path.stem).exists():
