@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from scipy.interpolate import RegularGridInterpolator
 
 from mli_utils.core.config import InputError
@@ -184,8 +185,8 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
             )
             figure.colorbar(drawn, ax=axes, label=LABELS.get(measure, measure))
             for name, bias, dash in (("linear", path, "-"), ("homogeneous", path**depth, "--")):
-                axes.plot(path, bias, color="0.15", lw=4)  # a casing, to be seen where all is bright
-                axes.plot(path, bias, color="white", lw=2, ls=dash, label=name)
+                casing = [withStroke(linewidth=4, foreground="0.15")]  # to be seen where all is bright
+                axes.plot(path, bias, color="white", lw=2, ls=dash, label=name, path_effects=casing)
             axes.set(xlabel="α of the weights", ylabel="α of the bias", xlim=(0, 1), ylim=(0, 1), aspect="equal")
             axes.grid(False)
         panels.flat[0].legend(loc="upper left", labelcolor="white", frameon=True, facecolor="0.25", framealpha=0.75)

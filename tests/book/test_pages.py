@@ -130,7 +130,7 @@ def test_site_and_paper_are_not_built_at_once(tmp_path, monkeypatch, chromium):
     monkeypatch.setattr(site, "check_pages", lambda: None)
 
     @contextmanager
-    def build(builder):
+    def build(builder, book=None):
         with pytest.raises(filelock.Timeout):
             filelock.FileLock(settings.lock_file("site"), timeout=0).acquire()
         yield pytest.skip("would be built")
