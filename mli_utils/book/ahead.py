@@ -13,10 +13,7 @@ from pathlib import Path
 
 import mli_utils
 from mli_utils.book import kernels
-from mli_utils.claims import sources
 from mli_utils.runs import settings
-
-CONFIG = "_config.yml"
 
 
 class JupyterBook:
@@ -48,12 +45,12 @@ class JupyterBook:
 
 
 def main() -> None:
-    """Load Jupyter Book, its extensions and the package, whose names a page describes; then run what is asked for."""
-    for module in ("jupyter_book.sphinx", *sources.read_yaml(CONFIG)["sphinx"]["config"]["extensions"]):
-        importlib.import_module(module)
+    """Load Jupyter Book and the package, whose names a page describes; then run what is asked for."""
+    importlib.import_module("jupyter_book.sphinx")
+    jupyter_book = importlib.import_module("jupyter_book.cli.main")
     for name in mli_utils.__all__:
         getattr(mli_utils, name)
-    importlib.import_module("jupyter_book.cli.main").main(json.load(sys.stdin))
+    jupyter_book.main(json.load(sys.stdin))
 
 
 if __name__ == "__main__":

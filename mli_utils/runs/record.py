@@ -88,7 +88,8 @@ class Record:
         table, rows = self._table(kind)
         if at not in rows:
             return None
-        columns = [name for name in table.column_names if _of_body(name) and name.startswith(part and f"{part}.")]
+        beginning = f"{part}." if part else ""
+        columns = [column for column in table.column_names if _of_body(column) and column.startswith(beginning)]
         (row,) = table.select(columns).slice(rows[at], 1).to_pylist()
         body = unflatten(_restored(row))
         return body[part] if part else body
@@ -162,7 +163,7 @@ def _packed(table: pa.Table, split: bool) -> bytes:
 
 
 def _leaves(path: str, kind: pa.DataType) -> list[str]:
-    """Return a column's path within a Parquet file if it holds floating numbers."""
+    """Return the path within a Parquet file of a column of floating numbers, in a list; of others, none."""
     while pa.types.is_list(kind):
         path, kind = f"{path}.list.element", kind.value_type
     return [path] if pa.types.is_floating(kind) else []

@@ -188,10 +188,10 @@ def counts(runs: Iterable[Run]) -> dict[str, int | str]:
     """Count all runs and fitted runs: `all_runs`, `fitted_runs`, and both in a sentence, `fit`."""
     runs = list(runs)
     fitted = sum(run.summary["status"] == "fitted" for run in runs)
-    said = f"{'All' if fitted == len(runs) else f'{fitted} of'} {len(runs)} networks fit their training set"
-    gets = f"{len(runs) - fitted} {'gets' if len(runs) - fitted == 1 else 'get'}"
-    is_out = "is" if len(runs) - fitted == 1 else "are"
-    left_out = "" if fitted == len(runs) else f"; {gets} more than 1 % of it wrong and {is_out} left out"
+    others = len(runs) - fitted
+    gets, being = ("gets", "is") if others == 1 else ("get", "are")
+    said = f"{f'{fitted} of' if others else 'All'} {len(runs)} networks fit their training set"
+    left_out = f"; {others} {gets} more than 1 % of it wrong and {being} left out" if others else ""
     return {"all_runs": len(runs), "fitted_runs": fitted, "fit": f"{said}{left_out}."}
 
 

@@ -178,6 +178,7 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
             1, len(measures), figsize=(4.6 * len(measures), 3.9), squeeze=False, layout="constrained"
         )
         path = np.linspace(0, 1, 201)
+        casing = [withStroke(linewidth=4, foreground="0.15")]  # for paths to be seen where all is bright
         for axes, measure in zip(panels.flat, measures, strict=True):
             table = frame.pivot_table(index="alpha_bias", columns="alpha_weights", values=measure)
             drawn = axes.pcolormesh(
@@ -185,7 +186,6 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
             )
             figure.colorbar(drawn, ax=axes, label=LABELS.get(measure, measure))
             for name, bias, dash in (("linear", path, "-"), ("homogeneous", path**depth, "--")):
-                casing = [withStroke(linewidth=4, foreground="0.15")]  # to be seen where all is bright
                 axes.plot(path, bias, color="white", lw=2, ls=dash, label=name, path_effects=casing)
             axes.set(xlabel="α of the weights", ylabel="α of the bias", xlim=(0, 1), ylim=(0, 1), aspect="equal")
             axes.grid(False)
