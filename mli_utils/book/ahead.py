@@ -3,6 +3,7 @@
 `python -m mli_utils.book.ahead` is that process. It takes its arguments from standard input.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -44,12 +45,28 @@ class JupyterBook:
         return self.process.returncode, said
 
 
+# What Jupyter Book imports only when it builds.
+LOADED = (
+    "jupyter_book.sphinx",
+    "myst_nb.sphinx_ext",
+    "sphinx.builders.html",
+    "sphinx_book_theme",
+    "sphinxcontrib.bibtex",
+)
+SELDOM = (
+    100_000  # new objects between two collections: pages are trees of many, and collections took an eighth of a build
+)
+
+
 def main() -> None:
     """Load Jupyter Book and the package, whose names a page describes; then run what is asked for."""
-    importlib.import_module("jupyter_book.sphinx")
+    for module in LOADED:
+        importlib.import_module(module)
     jupyter_book = importlib.import_module("jupyter_book.cli.main")
     for name in mli_utils.__all__:
         getattr(mli_utils, name)
+    gc.freeze()
+    gc.set_threshold(SELDOM)
     jupyter_book.main(json.load(sys.stdin))
 
 

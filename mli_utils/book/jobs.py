@@ -29,13 +29,14 @@ PLAIN = (abs, dict, float, int, len, list, max, min, range, round, sorted, sum, 
 class Job:
     """A notebook to run: its name without suffix, the profile, and the parameters that differ from its defaults.
 
-    `networks` has the defaults in the notebook's `networks = dict(…)`.
+    `networks` has the defaults in the notebook's `networks = dict(…)`, `claims` what its page depends on of the claims.
     """
 
     name: str
     profile: str
     parameters: dict
     networks: dict
+    claims: tuple[statements.Claim, ...] = ()
 
     @property
     def source(self) -> Path:
@@ -66,10 +67,9 @@ class Job:
         for path in (self.source, *sorted(code), settings.root() / "requirements.lock", *measured):
             hashed.update(path.read_bytes() if path.exists() else b"-")
         asked = [self.profile, self.parameters, settings.mode(), settings.asked_device(), provenance.installed()]
+        asked.append(repr(self.claims))
         if self.name == sources.LEDGER:
-            asked += [repr(statements.load()), ledger.measured(self.profile)]
-        else:
-            asked.append(repr(statements.of_section(self.name)))
+            asked.append(ledger.measured(self.profile))
         hashed.update(canonical(asked).encode())
         return hashed.hexdigest()
 
@@ -95,7 +95,7 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     """
     root = settings.project()
     settings.check()
-    statements.load()
+    claims = statements.load()
     choose("profile", profile, sorted(path.stem for path in (root / "profiles").glob("*.yml")))
     file = f"profiles/{profile}.yml"
     given = sources.read_yaml(file) or {}
@@ -128,7 +128,8 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
             said = f"{name}: {parameter}"
             parameters[parameter] = _checked(said, parameter, value, default, limits.get(parameter, {}))
         _check_fields(name, {**known, **parameters})
-        jobs.append(Job(name, profile, parameters, networks))
+        of_page = tuple(claim for claim in claims if name in (claim.section, sources.LEDGER))
+        jobs.append(Job(name, profile, parameters, networks, of_page))
     for parameter in extra:
         choose("parameter", parameter, sorted(known_anywhere))
     return jobs

@@ -35,7 +35,10 @@ SECTIONS = (settings.PACKAGE / "mli_utils" / "sections").glob("[a-z]*.py")
 LONGEST_SOCKET = 96  # characters that leave room for a number in the path of a Unix socket
 # Registered first, this exit handler runs last. Otherwise a kernel takes two seconds to take its interpreter down.
 LEAVE = "import atexit, os; atexit.register(os._exit, 0)"
-LOADED = ("ipykernel.kernelapp", "matplotlib.pyplot", *(f"mli_utils.sections.{path.stem}" for path in SECTIONS))
+LOADED = (
+    *("ipykernel.kernelapp", "ipykernel.debugger", "matplotlib.pyplot", "pandas.io.formats.style"),
+    *(f"mli_utils.sections.{path.stem}" for path in SECTIONS),
+)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -165,7 +168,7 @@ def serve(number: int) -> None:
         for module in LOADED:
             __import__(module)
         gc.collect()
-        gc.freeze()  # keeps memory shared with the forks
+        gc.freeze()  # keeps memory shared with the forks, whose collections pass over it
         for request in requests:
             if not (pid := os.fork()):
                 for end in (requests, connection):
@@ -181,7 +184,6 @@ def serve(number: int) -> None:
 def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str) -> None:
     """Continue as `python -m ipykernel_launcher` with these arguments."""
     os.setsid()  # a signal to the kernel's group reaches its children
-    gc.unfreeze()
     os.environ.clear()
     os.environ.update({**environment, "JPY_PARENT_PID": str(os.getppid())})
     os.chdir(folder)

@@ -132,11 +132,6 @@ def load() -> list[Claim]:
     return claims
 
 
-def of_section(section: str) -> list[Claim]:
-    """Return the claims of a section."""
-    return [claim for claim in load() if claim.section == section]
-
-
 def _claim(entry: dict, number: int, sections: list[str], works: list[str]) -> Claim:
     where = f"{FILE}, claim {entry.get('id', f'number {number}')}"
     for key, value in entry.items():

@@ -1,7 +1,7 @@
 """Judge a section's claims: from values to intervals and verdicts, for the page and the ledger."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas as pd
 from scipy import stats
@@ -42,10 +42,11 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
         Claims are unknown or missing, values have the wrong kind, leave the quantity's range, or share a cluster that
         the claim does not name; the message names them.
     """
+    known = load()
     if callable(measured):
-        found, *beside = (_judged(measured(*given, tolerance=one)) for one in (TOLERANCE, *OTHER_TOLERANCES))
+        found, *beside = (_judged(measured(*given, tolerance=one), known) for one in (TOLERANCE, *OTHER_TOLERANCES))
     else:
-        found, beside = _judged(measured), []
+        found, beside = _judged(measured, known), []
     left_out = sum(run.summary["status"] != "fitted" for run in runs)
     measurements, rows = [], []
     for claim, of_claim in found.items():
@@ -65,9 +66,8 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
     show_table(pd.DataFrame(rows), metadata={settings.FIGURE_MARK: {"claims": measurements}}, kind="claims")
 
 
-def _judged(given: Mapping) -> dict[Claim, dict]:
+def _judged(given: Mapping, known: Sequence[Claim]) -> dict[Claim, dict]:
     """Return `value`, `low`, `high`, `n`, `p` and `verdict` of each of the section's claims; None if not finite."""
-    known = load()
     section = settings.section() or next((claim.section for claim in known if claim.id in given), "")
     listed = {claim.id: claim for claim in known if claim.section == section}
     if set(given) != set(listed) or not listed:

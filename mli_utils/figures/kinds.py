@@ -1,6 +1,7 @@
 """Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -157,7 +158,6 @@ def xy_figure(
     log: str = "",
     diagonal: bool = False,
     guides: pd.DataFrame | None = None,
-    height: float = 3.4,
 ) -> Figure:
     """Plot one column against another, as lines or as a scatter.
 
@@ -179,8 +179,6 @@ def xy_figure(
         Whether to draw y = x, dotted.
     guides : pandas.DataFrame, optional
         Reference lines, drawn dotted; columns `x`, `y` and `hue`.
-    height : float
-        Height of a panel, inches.
 
     Returns
     -------
@@ -194,28 +192,28 @@ def xy_figure(
     """
     if nothing_to_draw(frame, x, y, hue, columns):
         return empty_figure()
-    names = list(dict.fromkeys(frame[hue]))
+    names, panels = list(dict.fromkeys(frame[hue])), list(dict.fromkeys(frame[columns])) if columns else [None]
     of_names = colours(len(names))
-    looks = (
-        {"errorbar": None, "dashes": True, "markers": len(frame) < 200} if kind == "line" else {"alpha": 0.65, "s": 28}
-    )
+    shared = {"x": x, "y": y, "hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": of_names}
+    width = min(NARROW, WIDEST / len(panels))
+    height = max(0.8 * width, 2.6)
+    ncol = len(names) if sum(len(str(name)) + 3 for name in names) < LEGEND_LINE else 2
     with style():
-        grid = sns.relplot(
-            frame,
-            x=x,
-            y=y,
-            hue=hue,
-            style=hue,
-            col=columns,
-            kind=kind,
-            hue_order=names,
-            palette=of_names,
-            height=height,
-            aspect=1.25,
-            **looks,
+        figure, grid = plt.subplots(
+            1,
+            len(panels),
+            figsize=(width * len(panels), height + 0.4 + 0.2 * math.ceil(len(names) / ncol)),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
-        grid.set_titles(f"{LABELS.get(columns, columns)}: {{col_name}}" if columns else "")
-        for axes in grid.axes.flat:
+        for axes, panel in zip(grid.flat, panels, strict=True):
+            some = frame[frame[columns] == panel] if columns else frame
+            if kind == "line":
+                sns.lineplot(some, **shared, ax=axes, errorbar=None, dashes=True, markers=len(frame) < 200)
+            else:
+                sns.scatterplot(some, **shared, ax=axes, alpha=0.65, s=28)
             if diagonal:
                 axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
             for colour, name in zip(of_names, names, strict=True) if guides is not None else ():
@@ -227,13 +225,13 @@ def xy_figure(
                 axes.set_xticks([], minor=True)
             if "y" in log:
                 axes.set_yscale("log")
-        grid.set_axis_labels(LABELS.get(x, x), LABELS.get(y, y))
-        if grid.legend:
-            ncol = len(names) if sum(len(str(name)) + 3 for name in names) < LEGEND_LINE else 2
-            title = LABELS.get(hue, hue)
-            sns.move_legend(grid, "lower left", bbox_to_anchor=(0, 1), ncol=ncol, columnspacing=1, title=title)
-            grid.tight_layout(rect=(0, 0, 1, 1))  # no room is kept for it on the right
-    return grid.figure
+            axes.set(xlabel=LABELS.get(x, x), ylabel=LABELS.get(y, y) if axes is grid[0, 0] else "")
+            axes.set_title(f"{LABELS.get(columns, columns)}: {panel}" if columns else "")
+            legend = axes.get_legend()
+            legend.remove()
+        handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        figure.legend(handles, labels, title=LABELS.get(hue, hue), loc="outside upper left", ncol=ncol, columnspacing=1)
+    return figure
 
 
 def forest_figure(

@@ -52,7 +52,8 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
     folder = settings.figures_dir()
     svg, png = io.BytesIO(), io.BytesIO()
     with style():
-        figure.draw_without_rendering()
+        if layout := figure.get_layout_engine():
+            layout.execute(figure)
         figure.set_layout_engine(None)  # SVG and PNG share one layout; with "none" each would draw once more to find it
         box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
         figure.savefig(svg, format="svg", bbox_inches=box, metadata={"Date": None}, transparent=True)

@@ -319,15 +319,13 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def measured(classes: pd.DataFrame, curves: pd.DataFrame, designs: pd.DataFrame, tolerance: float) -> dict:
-    """Return the quantity of each claim of section 07, a value per seed.
+def of_designs(designs: pd.DataFrame) -> dict:
+    """Return the quantity of each claim of section 07 that knows no plateau, a value per seed.
 
     Parameters
     ----------
-    classes, curves : as for `plateau_predictions`
     designs : `budgets.learned` of all designs
     """
-    found = plateau_predictions(classes, curves, tolerance).set_index("seed")
     budget, timed = parts(designs), orders(designs)
 
     def of(design: str, clock: str = "") -> pd.DataFrame:
@@ -345,6 +343,20 @@ def measured(classes: pd.DataFrame, curves: pd.DataFrame, designs: pd.DataFrame,
         "last-learned-has-the-largest-bias": ranking.last_is_largest,
         "dimmest-class-has-the-largest-bias": of("dimmed", "brightness").last_is_largest,
         "identity-of-the-class": identity_share(designs[designs.design == "plain"]),
+    }
+
+
+def measured(of_designs: dict, classes: pd.DataFrame, curves: pd.DataFrame, tolerance: float) -> dict:
+    """Return the quantity of each claim of section 07, a value per seed.
+
+    Parameters
+    ----------
+    of_designs : what `of_designs` returns
+    classes, curves : as for `plateau_predictions`
+    """
+    found = plateau_predictions(classes, curves, tolerance).set_index("seed")
+    return {
+        **of_designs,
         "plateau-predicts-the-largest-bias": found.as_largest,
         "bias-beats-the-first-guess": found.as_largest - found.as_guess,
     }

@@ -120,17 +120,20 @@ def compared(curves: pd.DataFrame) -> pd.DataFrame:
 
 def groups(networks: Sequence[str] = tuple(NETWORKS)) -> pd.DataFrame:
     """Count the parameters of each network by group: `network`, `group`, `tensors`, `numbers`, `layers`."""
+    return pd.concat([cached_frame("groups", {"network": one}, _groups, "own") for one in networks], ignore_index=True)
+
+
+def _groups(network: str) -> pd.DataFrame:
+    inputs, labels = digits(network, 2)
+    model = NETWORKS[network]()
+    found = parameter_table(model, (inputs, labels)).set_index("name")
+    sizes = pd.Series({name: value.numel() for name, value in model.named_parameters()})
     rows = []
-    for network in networks:
-        inputs, labels = digits(network, 2)
-        model = NETWORKS[network]()
-        found = parameter_table(model, (inputs, labels)).set_index("name")
-        sizes = pd.Series({name: value.numel() for name, value in model.named_parameters()})
-        for group in [group for group in GROUPS if group in set(found.group)]:
-            chosen = found[found.group == group]
-            layers = sorted({chosen.layer.min(), chosen.layer.max()})
-            row = {"tensors": len(chosen), "numbers": sizes[chosen.index].sum(), "layers": "–".join(map(str, layers))}
-            rows.append({"network": network, "group": group.replace("_", " "), **row})
+    for group in [group for group in GROUPS if group in set(found.group)]:
+        chosen = found[found.group == group]
+        layers = sorted({chosen.layer.min(), chosen.layer.max()})
+        row = {"tensors": len(chosen), "numbers": sizes[chosen.index].sum(), "layers": "–".join(map(str, layers))}
+        rows.append({"network": network, "group": group.replace("_", " "), **row})
     return pd.DataFrame(rows)
 
 

@@ -162,7 +162,7 @@ def test_shares_along_the_line(classes, curves):
 
 
 def test_claims_compare_the_bias_with_the_order_and_the_guess(classes, curves, designs):
-    found = section.measured(classes, curves, designs, tolerance=0.1)
+    found = section.measured(section.of_designs(designs), classes, curves, tolerance=0.1)
     assert found["later-learned-more-biased"].to_dict() == {0: 1, 1: 0}
     assert found["argmax-hides-the-order"][0] == 2
     assert found["dimmest-class-has-the-largest-bias"].tolist() == [1]
@@ -186,6 +186,8 @@ def test_numbers_of_the_text(classes, curves, designs):
 def test_where_no_run_fitted_nothing_is_measured():
     classes, designs = class_order([]), learned_by_design(budgets([]))
     curves = mli.interpolate([], "linear", 3, by_class=True)
-    assert all(not len(values) for values in section.measured(classes, curves, designs, 0.1).values())
+    assert all(
+        not len(values) for values in section.measured(section.of_designs(designs), classes, curves, 0.1).values()
+    )
     assert section.estimates(designs).empty
     plt.close(section.share_figure(section.predicted_as(classes, curves), chance=0.1))
