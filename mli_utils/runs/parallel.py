@@ -167,13 +167,20 @@ def threads(config: RunConfig) -> Iterator[None]:
     The last bits of convolution gradients depend on the number of threads. With one thread per network they are the
     same on any number of cores, and narrow networks are faster.
     """
+    alone = _gpu if settings.device() == "cuda" else nullcontext()
+    with alone, nullcontext() if MODELS[config.model].stacked else one_thread():
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread of this process, so that convolutions have the same bits on any number of cores."""
     before = torch.get_num_threads()
-    with _gpu if settings.device() == "cuda" else nullcontext():
-        torch.set_num_threads(before if MODELS[config.model].stacked else 1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _do(config: RunConfig, function: Callable, arguments: tuple, advance: Callable[[int], Any]) -> list:

@@ -15,6 +15,7 @@ from mli_utils.core.words import span
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import cached_frame
 from mli_utils.runs.own import diagnose, parameter_table
+from mli_utils.runs.parallel import one_thread
 
 MEASURES = ("error_plateau", "loss_plateau")
 PATHS = {  # of `diagnose`, as the page names them
@@ -107,7 +108,7 @@ def diagnosed(
 
 
 def _diagnosed(network: str, seed: int, alphas: int, lr: float, epochs: int, n: int | None = None) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, one_thread():
         model, start, end = train(network, seed, n, lr, epochs, folder)
         found = diagnose(model, start, end, digits(network, n), alphas, device="cpu")
     return found.curves.assign(network=network, seed=seed, bias_gap=found.bias_gap, first_share=found.first_share)

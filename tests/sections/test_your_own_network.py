@@ -35,6 +35,19 @@ def test_diagnoses_are_kept_and_their_numbers_reach_the_text(monkeypatch):
     assert "(" in found["plain CNN/homogeneous/error_plateau"]
 
 
+def test_a_diagnosis_has_the_same_bits_on_any_number_of_threads(monkeypatch, tmp_path):
+    before, found = torch.get_num_threads(), []
+    for number in (1, 2):
+        monkeypatch.setenv("MLI_STORE", str(tmp_path / str(number)))
+        torch.set_num_threads(number)
+        try:
+            found.append(section.diagnosed(SETTINGS, {"plain CNN": [0], "ResNet-18": [0]}, 3))
+            assert torch.get_num_threads() == number
+        finally:
+            torch.set_num_threads(before)
+    assert found[0].equals(found[1])
+
+
 def test_groups_are_counted():
     counted = section.groups().set_index(["network", "group"])
     assert counted.tensors["plain CNN"].to_dict() == {"weights": 7, "hidden biases": 6, "output bias": 1}
