@@ -105,7 +105,7 @@ def visited(window, address, pages):
     for name in pages:
         page = open_page(window)
         errors, asked = [], []
-        page.on("console", lambda said, errors=errors: errors.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said, errors=errors: errors.append(said.text))
         page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
         page.on("request", lambda request, asked=asked: asked.append(request.url))
         page.on("requestfailed", lambda request, errors=errors: errors.append(f"failed: {request.url}"))
