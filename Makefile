@@ -94,7 +94,7 @@ lab: $(LAB)  ## edit the notebooks in JupyterLab
 	@$(if $(PROFILE),MLI_PROFILE="$(PROFILE)") $(MLI) lab
 
 test: $(DEV)  ## unit tests, notebooks under smoke, strict build, scan of the site
-	@$(RUN) -m pytest -n 2 --dist loadfile
+	@$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # three on two cores: some wait for a browser
 
 test-faults: $(DEV)  ## kills, damage, full disks, processes side by side (KILLS=60 of them at random; an hour)
 	@MLI_TEST_KILLS=$(KILLS) $(RUN) -m pytest -m faults

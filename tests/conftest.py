@@ -11,9 +11,21 @@ import pytest
 import yaml
 from filelock import FileLock
 
-import mli_utils
+# Processes that test side by side share the cores; otherwise their threads wait for each other as long as they work.
+if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(count))))
+
+import mli_utils  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
+
+
+SLOWEST = ("test_cluster", "test_reproduce", "test_site")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that no process tests alone at the end."""
+    items.sort(key=lambda item: item.path.stem not in SLOWEST)
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +37,14 @@ def own_places(tmp_path, monkeypatch):
     monkeypatch.setenv("MLI_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("MLI_FIGURES", str(tmp_path / "figures"))
     monkeypatch.setenv("MLI_PROGRESS", "0")
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    """No test leaves figures open; matplotlib warns of the twentieth."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture
@@ -77,6 +97,24 @@ def mli(root, *arguments, cwd=None, **environment):
         encoding="utf-8",
         errors="replace",
     )
+
+
+RUN = """
+import sys
+from mli_utils.book import jobs, runner
+from mli_utils.claims import ledger
+profile, *sections = sys.argv[1:]
+runner.run([job for job in jobs.plan(profile) if not sections or job.name in sections], 2)
+ledger.write(profile)
+"""
+
+
+def run_pages(root, profile, *sections, **environment):
+    """Run notebooks, all or some, and count their claims, in a process of its own that renders no site."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
+    places = {"PYTHONPATH": str(PROJECT), "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
+    command = [sys.executable, "-c", RUN, profile, *sections]
+    return subprocess.run(command, env=kept | places, cwd=root, capture_output=True, encoding="utf-8")
 
 
 def notebook(*cells: str | nbformat.NotebookNode, **parameters) -> str:

@@ -20,9 +20,15 @@ from mli_utils.runs import settings
 class JupyterBook:
     """A process of Jupyter Book that waits for what to build. It ends with its context."""
 
+    process: subprocess.Popen | None = None
+
     def __enter__(self) -> "JupyterBook":
         self.folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen(
+        return self
+
+    def start(self) -> subprocess.Popen:
+        """Start the process unless it runs already; return it."""
+        self.process = self.process or subprocess.Popen(
             [sys.executable, "-m", "mli_utils.book.ahead"],
             cwd=settings.root(),
             env={**os.environ, **kernels.environment(Path(self.folder.name))},
@@ -32,17 +38,19 @@ class JupyterBook:
             encoding="utf-8",
             errors="replace",
         )
-        return self
+        return self.process
 
     def __exit__(self, *raised: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        if self.process:
+            self.process.kill()
+            self.process.communicate()
         self.folder.cleanup()
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Run `jupyter-book` with these arguments, once; return its exit status and what it said."""
-        said, _ = self.process.communicate(json.dumps(arguments))
-        return self.process.returncode, said
+        process = self.start()
+        said, _ = process.communicate(json.dumps(arguments))
+        return process.returncode, said
 
 
 # What Jupyter Book imports only when it builds.

@@ -66,7 +66,7 @@ def make_book(asked: argparse.Namespace) -> None:
     began = time.monotonic()
     try:
         with JupyterBook() as book:
-            runner.run(planned, asked.jobs)
+            runner.run(planned, asked.jobs, book.start)
             found = ledger.write(profile)
             print(_rendered(asked.section, book))
     except KeyboardInterrupt as error:

@@ -3,12 +3,13 @@
 Notebooks behave as in JupyterLab, except that the user's matplotlibrc, IPython startup files and installed kernels are
 ignored.
 
-On Linux one process imports torch, pandas and seaborn, and kernels are forked from it. Thirteen separate imports would
+On Linux one process imports what the notebooks import, and kernels are forked from it. Thirteen separate imports would
 take half a minute of the profile `small` on two cores. A fork continues as `python -m ipykernel_launcher`.
 """
 
 import contextlib
 import gc
+import importlib.util
 import json
 import os
 import runpy
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -31,13 +33,15 @@ from mli_utils.runs import settings
 
 # Variables that would bring a user's code or settings into a kernel. Empty values disable them.
 PRIVATE = ("PLOTLY_RENDERER", "PYTHONSTARTUP", "PYTHONWARNINGS", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
-SECTIONS = (settings.PACKAGE / "mli_utils" / "sections").glob("[a-z]*.py")
 LONGEST_SOCKET = 96  # characters that leave room for a number in the path of a Unix socket
 # Registered first, this exit handler runs last. Otherwise a kernel takes two seconds to take its interpreter down.
 LEAVE = "import atexit, os; atexit.register(os._exit, 0)"
 LOADED = (
-    *("ipykernel.kernelapp", "ipykernel.debugger", "matplotlib.pyplot", "pandas.io.formats.style"),
-    *(f"mli_utils.sections.{path.stem}" for path in SECTIONS),
+    "ipykernel.kernelapp",
+    "ipykernel.debugger",
+    "matplotlib.pyplot",
+    "pandas.io.formats.style",
+    "mli_utils.runs.measured",
 )
 
 
@@ -105,16 +109,20 @@ class Loader:
     Parameters
     ----------
     environment : variables added to this process's environment
+    sections : names of notebooks, whose modules are loaded
     """
 
-    def __init__(self, environment: dict[str, str]):
+    def __init__(self, environment: dict[str, str], sections: Iterable[str] = ()):
         self.environment, self.turn = {**os.environ, **environment}, threading.Lock()
+        used = [f"mli_utils.sections.{name}" for section in sections if (name := section.partition("_")[2])]
+        used += ["distributed"] if settings.scheduler() else []
+        self.modules = [*LOADED, *filter(importlib.util.find_spec, used)]
 
     def __enter__(self) -> "Loader":
         self.socket, theirs = socket.socketpair()
         self.answers = self.socket.makefile("rb")
         with theirs:
-            command = f"{LEAVE}; from mli_utils.book import kernels; kernels.serve({theirs.fileno()})"
+            command = f"{LEAVE}; from mli_utils.book import kernels; kernels.serve({theirs.fileno()}, {self.modules})"
             self.process = subprocess.Popen(
                 [sys.executable, "-c", command],
                 env=self.environment,
@@ -162,11 +170,11 @@ class Fork(psutil.Process):
         return self.poll()
 
 
-def serve(number: int) -> None:
-    """Load the notebooks' imports; fork a kernel for each request on the socket and answer with its process id."""
+def serve(number: int, modules: Iterable[str]) -> None:
+    """Load modules; fork a kernel for each request on the socket and answer with its process id."""
     with socket.socket(fileno=number) as connection, connection.makefile("rb") as requests:
-        for module in LOADED:
-            __import__(module)
+        for module in modules:
+            importlib.import_module(module)
         gc.collect()
         gc.freeze()  # keeps memory shared with the forks, whose collections pass over it
         for request in requests:

@@ -31,8 +31,10 @@ from mli_utils.runs.store import Store
 START_TIMEOUT = 300  # seconds; kernels start slowly on a busy machine
 
 
-def run(jobs: Sequence[Job], workers: int | None = None) -> None:
+def run(jobs: Sequence[Job], workers: int | None = None, begun: Callable[[], object] = lambda: None) -> None:
     """Run changed notebooks, at most `workers` at a time; a failure does not stop the others.
+
+    Calls `begun` when there is one to run.
 
     Default `workers`: 2 on a CPU with two cores or more, since a notebook mostly uses one; 1 on a GPU.
 
@@ -50,17 +52,18 @@ def run(jobs: Sequence[Job], workers: int | None = None) -> None:
         with ExitStack() as stack:
             started: list[kernels.Loader | None] = []
 
-            def loader(workers: int) -> kernels.Loader | None:
+            def loader(workers: int, todo: Sequence[Job]) -> kernels.Loader | None:
                 """Return the process to fork from, which the ledger shares with the sections before it."""
                 if not started:
-                    started.append(stack.enter_context(_loader(workers)))
+                    begun()
+                    started.append(stack.enter_context(_loader(workers, [job.name for job in todo])))
                 return started[0]
 
             _run_changed([job for job in jobs if job.name != sources.LEDGER], workers, loader)
             _run_changed([job for job in jobs if job.name == sources.LEDGER], workers, loader)
 
 
-def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[[int], kernels.Loader | None]) -> None:
+def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[..., kernels.Loader | None]) -> None:
     todo = [job for job in jobs if not job.is_done()]
     for job in jobs:
         if job not in todo:
@@ -74,7 +77,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[[int
     device = provenance.device_name(place)
     failed = []
     workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
-    forked = loader(workers)
+    forked = loader(workers, todo)
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(execute, job, device, workers, forked): job for job in todo}
         try:
@@ -95,14 +98,14 @@ def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[[int
 
 
 @contextmanager
-def _loader(workers: int) -> Iterator[kernels.Loader | None]:
-    """Yield the process to fork kernels from; None if forking is unsafe."""
+def _loader(workers: int, sections: Sequence[str]) -> Iterator[kernels.Loader | None]:
+    """Yield the process to fork kernels of these sections from; None if forking is unsafe."""
     if sys.platform != "linux":
         yield None
         return
     with (
         tempfile.TemporaryDirectory() as folder,
-        kernels.Loader(kernels.environment(Path(folder)) | _threads(workers)) as loader,
+        kernels.Loader(kernels.environment(Path(folder)) | _threads(workers), sections) as loader,
     ):
         yield loader
 

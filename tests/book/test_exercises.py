@@ -1,28 +1,17 @@
 """Exercises of every section have solutions that run: under smoke, after all cells of their notebook."""
 
 import ast
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import pytest
-from conftest import PROJECT
-
-from mli_utils.book import jobs
-from mli_utils.runs import settings
+from conftest import PROJECT, run_pages
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 EXERCISE = re.compile(r"^(:{3,})\{exercise\} *([^\n]*)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 SOLUTION = re.compile(r"^(:{3,})\{solution\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 PYTHON = re.compile(r"^```(?:\{code-block\} )?python\n(.*?)^```$", re.M | re.S)
-SECONDS = 300  # at most, for a notebook and its solutions under smoke
-BEGIN = """
-import matplotlib
-matplotlib.use("agg")
-"""
 
 
 def prose(path):
@@ -47,39 +36,28 @@ def test_every_section_has_two_or_three_exercises_with_folded_solutions(path):
     assert all(":class: dropdown\n" in options for _, _, options, _ in SOLUTION.findall(said))
 
 
+@pytest.fixture(scope="module")
+def solved(reproduced, tmp_path_factory):
+    """A copy of the project that ran every notebook with its solutions as last cells, and what that said."""
+    root = tmp_path_factory.mktemp("solved") / "root"
+    shutil.copytree(reproduced[0], root, ignore=shutil.ignore_patterns("_build"))
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells += map(nbformat.v4.new_code_cell, solutions(prose(path)).values())
+        nbformat.write(notebook, root / "notebooks" / path.name)
+    done = run_pages(root, "smoke", MLI_MODE="reproduce")
+    return root, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_solution_runs(path, reproduced, tmp_path, monkeypatch):
+def test_every_solution_runs(path, solved):
     answers = solutions(prose(path))
     for label, code in answers.items():
         last = ast.parse(code).body[-1]
         printed = isinstance(last, ast.Expr) and ast.unparse(last).startswith("print(")
         assert isinstance(last, ast.Assert) or printed, f"{label}: ends neither in an assert nor in a print"
-    root = reproduced[0]
-    monkeypatch.setenv("MLI_ROOT", str(root))
-    shutil.copytree(root / "build" / "smoke" / "store", settings.store_dir("smoke"))  # solutions compute more
-    (job,) = [job for job in jobs.plan("smoke") if job.name == path.stem]
-    parts = [BEGIN]
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "code":
-            parts.append(cell.source)
-            if "parameters" in cell.metadata.get("tags", []):
-                parts += [f"{name} = {value!r}" for name, value in job.injected().items()]
-    script = tmp_path / f"{path.stem}.py"
-    script.write_text("\n".join([*parts, *answers.values()]), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": settings.python_path(),
-        "MLI_PROFILE": "smoke",
-        "MLI_MODE": "reproduce",
-        "MLI_SECTION": path.stem,
-        "MLI_DEVICE": "cpu",
-    }
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=root / "notebooks",
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=SECONDS,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    root, said = solved
+    assert re.search(rf"^{path.stem}: \d+ s$", said, re.M), said
+    page = nbformat.read(root / "book" / "notebooks" / path.name, as_version=4)
+    ran = page.cells[-1].source  # the code of the page
+    assert all(code.strip() in ran for code in answers.values())

@@ -1,34 +1,21 @@
 """`make lab`: notebooks as they are written run from the record in seconds, and an edit trains only what is new."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import pytest
 import yaml
-from conftest import PROJECT, copy_project
+from conftest import PROJECT, copy_project, run_pages
 
 from mli_utils.book import jobs
 
 SECONDS = 120  # a notebook, on a busy machine; alone it takes a tenth of that
 
-RUN = """
-import sys
-from mli_utils.book import jobs, runner
-runner.run([job for job in jobs.plan("small") if job.name in sys.argv[1:]], 2)
-"""
-
 
 def in_lab(root, *sections, **environment):
     """Run notebooks in kernels whose environment is that of `make lab`, with the parameters that they have."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-    places = {"MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *sections], env=kept | places, capture_output=True, text=True, cwd=root
-    )
+    done = run_pages(root, "small", *sections, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return {
         name: json.loads((root / "book" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]["mli"]

@@ -23,7 +23,8 @@ def run_cells(section):
     """A notebook's code, in this process, with smoke's parameters and hardly any training; its variables."""
     given = yaml.safe_load((PROJECT / "profiles" / "smoke.yml").read_text(encoding="utf-8"))[section]
     given |= {name: QUICK[name] for name in QUICK.keys() & given.keys()}
-    given |= {name: value | {"epochs": 1} for name, value in given.items() if name in ("vgg", "resnet")}
+    trained = [name for name, value in given.items() if isinstance(value, dict) and "epochs" in value]
+    given |= {name: given[name] | {"epochs": 1} for name in trained}
     variables = {}
     for cell in nbformat.read(sources.source(section), as_version=4).cells:
         if cell.cell_type == "code":
