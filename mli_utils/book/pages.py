@@ -26,8 +26,9 @@ class NotebookFailed(MLIError):
 def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
     """Turn an executed notebook into a page: move figures to the prose and the code to the end, drop stderr.
 
-    A line of provenance follows the first Markdown cell; what a cell with the tag `hide-cell` shows is folded. `about`,
-    the names of figures and the measured claims go into the page's metadata.
+    A line of provenance follows the first Markdown cell; what a cell with the tag `hide-cell` shows is folded, named by
+    the cell's metadata `fold` or else by the heading above. `about`, the names of figures and the measured claims go
+    into the page's metadata.
 
     Raises
     ------
@@ -107,7 +108,8 @@ def _move_code(notebook: nbformat.NotebookNode) -> None:
         if cell.outputs:
             folded = "hide-cell" in cell.metadata.get("tags", [])
             cell.metadata["tags"] = ["remove-input", *(["hide-output"] if folded else [])]
-            said = next((said for call, said in FOLDS.items() if call in cell.source), heading)
+            named = cell.metadata.pop("fold", heading)
+            said = next((said for call, said in FOLDS.items() if call in cell.source), named)
             cell.metadata["mystnb"] = {"code_prompt_show": said, "code_prompt_hide": said}
             kept.append(cell)
     if code:
@@ -130,7 +132,9 @@ def origin(about: dict) -> str:
         what = f", {where} {'network' if len(entries) == 1 else 'networks'}, trained"
     else:
         what = ", computed"
-    return f"*Profile `{about['profile']}`{what} {provenance.date_range(made)} on {devices}, code {codes}.*"
+    usual = settings.DEFAULT_PROFILE
+    asked = "" if about["profile"] == usual else f" The boxes below start from profile `{usual}`."
+    return f"*Profile `{about['profile']}`{what} {provenance.date_range(made)} on {devices}, code {codes}.{asked}*"
 
 
 def write() -> None:

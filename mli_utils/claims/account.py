@@ -128,9 +128,10 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
     bottom = frame.place.iloc[-1] + 0.5
     with style():
         figure, axes = plt.subplots(figsize=(NARROW, 1 + 0.11 * bottom), layout="constrained")
-        axes.axvline(0, color="0.4", lw=1)
-        for top, end in list(zip(tops, [*tops[1:], bottom], strict=True))[1::2]:
-            axes.axhspan(top, end, color="0.94")
+        ends = [*tops[1:], bottom]
+        axes.vlines([0] * len(tops), [top + TITLE for top in tops], ends, color="0.4", lw=1)  # below a section's title
+        for top, end in list(zip(tops, ends, strict=True))[1::2]:
+            axes.axhspan(top, end, color="0.5", alpha=0.15, lw=0)
         for verdict, (marker, colour) in LOOKS.items():
             rows = frame[frame.verdict == verdict]
             if rows.empty:

@@ -109,7 +109,7 @@ def score(given: Iterable[str]) -> str:
     total = count.total()
     of_all = {"holds": f" of {total} claim{'s' * (total != 1)}"}
     return ", ".join(
-        f"{count[verdict]}{of_all.get(verdict, '')} {one if count[verdict] == 1 else several}"
+        f"{count[verdict]}{of_all.get(verdict, '')} {one if 1 in (count[verdict], total) else several}"
         for verdict, (one, several) in COUNTED.items()
         if count[verdict] or verdict == "holds"
     )

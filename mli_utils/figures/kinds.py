@@ -126,7 +126,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
         for axes, measure in zip(panels.flat, measures, strict=True):
             sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
             sns.pointplot(
-                **{**shared, "dodge": 0.4 if frame[hue].nunique() > 1 else False},
+                **{**shared, "dodge": 0.8 * (1 - 1 / frame[hue].nunique()) or False},  # as strips are
                 y=measure,
                 ax=axes,
                 errorbar=lambda values: estimates.interval(values)[1:],
@@ -178,7 +178,7 @@ def xy_figure(
     diagonal : bool
         Whether to draw y = x, dotted.
     guides : pandas.DataFrame, optional
-        Reference lines, drawn dotted; columns `x`, `y` and `hue`.
+        Reference lines, drawn thin; columns `x`, `y` and `hue`.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def xy_figure(
                 axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
             for colour, name in zip(of_names, names, strict=True) if guides is not None else ():
                 of_name = guides[guides[hue] == name]
-                axes.plot(of_name[x], of_name[y], color=colour, ls=":", lw=1.5)
+                axes.plot(of_name[x], of_name[y], color=colour, ls="-", lw=0.7)
             if "x" in log:
                 axes.set_xscale("log")
                 axes.set_xticks(sorted(set(frame[x])), [f"{value:g}" for value in sorted(set(frame[x]))], minor=False)
@@ -282,7 +282,8 @@ def forest_figure(
             layout="constrained",
         )
         for ax, panel in zip(axes.flat, panels, strict=True):
-            ax.axvline(line, color="0.4", ls=":", lw=1)
+            below = [row + ROW_LABEL / height for row in range(len(names))]  # of the rows' labels
+            ax.vlines([line] * len(names), below, range(1, len(names) + 1), color="0.4", ls=":", lw=1)
             for k, kind in enumerate(kinds):
                 some = rows[((rows[columns] == panel) if columns else True) & ((rows[hue] == kind) if hue else True)]
                 some = some.dropna(subset="mean")

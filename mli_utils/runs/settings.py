@@ -16,6 +16,7 @@ DEVICES = ("auto", "cpu", "cuda")
 DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # device files of GPUs that torch calls cuda
 MODES = ("lab", "reproduce", "book")
 GLUED = "application/papermill.record/"  # prefix to the MIME type of an output shown elsewhere
+DEFAULT_PROFILE = "small"
 FIGURE_MARK = "mli"  # metadata key of outputs that are figures or verdicts, for the runner
 
 
@@ -95,8 +96,8 @@ def asked_profile() -> str:
 
 
 def profile() -> str:
-    """Return the profile in use: `MLI_PROFILE`, default `small`."""
-    return asked_profile() or "small"
+    """Return the profile in use: `MLI_PROFILE`, default `DEFAULT_PROFILE`."""
+    return asked_profile() or DEFAULT_PROFILE
 
 
 def section() -> str:

@@ -51,7 +51,8 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
     places, ends = np.arange(len(rows)) + 0.7, [rows.ratio - rows.low, rows.high - rows.ratio]
     with style():
         figure, axes = plt.subplots(figsize=(NARROW, 1 + 0.42 * len(rows)), layout="constrained")
-        axes.axvline(1, color="0.3", lw=1, ls=":")
+        rest = np.arange(1, len(rows) + 1)  # lower edges of the rows, whose upper half is their label
+        axes.vlines([1] * len(rows), rest - 0.5, rest, color="0.3", lw=1, ls=":")
         axes.errorbar(rows.ratio, places, xerr=ends, fmt="o", color=PALETTE[0], ms=7, lw=2, capsize=3)
         for place, row in zip(places, rows.itertuples(), strict=True):
             axes.annotate(f"{row.ratio:.1f}", (row.high, place), (6, 0), textcoords="offset points", va="center")

@@ -49,7 +49,7 @@ def test_sections_that_were_not_run_again_stay_as_they_are_on_record(measured):
     [
         ([], "0 of 0 claims hold"),
         (["holds"], "1 of 1 claim holds"),
-        (["fails"], "0 of 1 claim hold, 1 fails"),
+        (["fails"], "0 of 1 claim holds, 1 fails"),
         (["holds"] * 2 + ["fails"] * 2 + ["undecided"], "2 of 5 claims hold, 2 fail, 1 is undecided"),
         (["not run", "undecided", "undecided"], "0 of 3 claims hold, 2 are undecided, 1 was not run"),
     ],

@@ -71,7 +71,7 @@ def test_lines_of_two_columns_have_their_guides_and_axes():
     figure = mli.xy_figure(frame, "x", "y", "of", log="xy", guides=frame[frame.of == "2 x"])
     (axes,) = figure.axes
     assert axes.get_xscale() == axes.get_yscale() == "log" and list(axes.get_xticks()) == [1, 2, 4]
-    (guide,) = (line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata()))
+    (guide,) = (line for line in axes.lines if line.get_linewidth() < 1 and len(line.get_xdata()))
     assert guide.get_ydata().tolist() == [2, 4, 8] and to_hex(guide.get_color()) == PALETTE[1]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1 x", "2 x"]
 
@@ -88,4 +88,7 @@ def test_a_forest_has_a_dot_a_row_with_its_interval():
     assert 0.3 < first < 1 and second == pytest.approx(first + 1)  # below its label, in its own row
     for bar, arm in zip(bars.get_segments(), ("a", "b"), strict=True):
         assert bar[:, 0] == pytest.approx(interval(frame[frame.arm == arm].loss)[1:])
-    assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.5]
+    dotted = axes.collections[0].get_segments()  # a piece a row, below the row's label
+    assert [piece[:, 0].tolist() for piece in dotted] == [[0.5, 0.5]] * 2 and 0.3 < dotted[0][0, 1] < dotted[0][
+        1, 1
+    ] == 1
