@@ -69,7 +69,7 @@ OTHERS = ("steps_to_fit", "test_accuracy", "train_loss", "bias_gap", "distance",
 HELD = ("depth", "init_scale", "width", "rule")  # controlled for in partial correlations
 RISE = 0.01  # nats; a larger rise of the loss counts as one
 DISTANCE = "path length over ‖θ(0)‖"
-CENTRED, WITHOUT = "common logits taken away", "trained without"
+CENTRED, WITHOUT = "no common logits", "trained without"
 
 
 @functools.cache
