@@ -102,15 +102,13 @@ def mli(root, *arguments, cwd=None, **environment):
 RUN = """
 import sys
 from mli_utils.book import jobs, runner
-from mli_utils.claims import ledger
 profile, *sections = sys.argv[1:]
 runner.run([job for job in jobs.plan(profile) if not sections or job.name in sections], 2)
-ledger.write(profile)
 """
 
 
 def run_pages(root, profile, *sections, **environment):
-    """Run notebooks, all or some, and count their claims, in a process of its own that renders no site."""
+    """Run notebooks, all or some, in a process of its own that renders no site."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
     places = {"PYTHONPATH": str(PROJECT), "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
     command = [sys.executable, "-c", RUN, profile, *sections]

@@ -61,9 +61,8 @@ LOADED = (
     "sphinx_book_theme",
     "sphinxcontrib.bibtex",
 )
-SELDOM = (
-    100_000  # new objects between two collections: pages are trees of many, and collections took an eighth of a build
-)
+# New objects between two collections of garbage: pages are trees of many, and collections took an eighth of a build.
+SELDOM = 100_000
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ def parser() -> Parser:
     top = Parser(prog="python -m mli_utils", description="Reproduce the paper and render the book.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, said, default in (
-        ("reproduce", "run every notebook afresh into its own store, then render the book", "small"),
+        ("reproduce", "run every notebook afresh into its own store, then render the book", settings.DEFAULT_PROFILE),
         ("book", "run every notebook from the record, training nothing, then render the book", "the best record"),
-        ("record", "write what the pages of a profile were made from into results/", "small"),
+        ("record", "write what the pages of a profile were made from into results/", settings.DEFAULT_PROFILE),
     ):
         command = commands.add_parser(name, help=said, description=said)
         command.add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")

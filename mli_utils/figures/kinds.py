@@ -227,9 +227,10 @@ def xy_figure(
                 axes.set_yscale("log")
             axes.set(xlabel=LABELS.get(x, x), ylabel=LABELS.get(y, y) if axes is grid[0, 0] else "")
             axes.set_title(f"{LABELS.get(columns, columns)}: {panel}" if columns else "")
-            legend = axes.get_legend()
+        legends = [axes.get_legend() for axes in grid.flat if axes.get_legend()]  # of panels without a point none
+        handles, labels = legends[0].legend_handles, [text.get_text() for text in legends[0].get_texts()]
+        for legend in legends:
             legend.remove()
-        handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
         figure.legend(handles, labels, title=LABELS.get(hue, hue), loc="outside upper left", ncol=ncol, columnspacing=1)
     return figure
 

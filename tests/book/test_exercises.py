@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 EXERCISE = re.compile(r"^(:{3,})\{exercise\} *([^\n]*)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 SOLUTION = re.compile(r"^(:{3,})\{solution\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 PYTHON = re.compile(r"^```(?:\{code-block\} )?python\n(.*?)^```$", re.M | re.S)
+SECONDS = 300  # at most, for a notebook and its solutions under smoke
 
 
 def prose(path):
@@ -61,3 +62,4 @@ def test_every_solution_runs(path, solved):
     page = nbformat.read(root / "book" / "notebooks" / path.name, as_version=4)
     ran = page.cells[-1].source  # the code of the page
     assert all(code.strip() in ran for code in answers.values())
+    assert page.metadata["mli"]["seconds"] < SECONDS

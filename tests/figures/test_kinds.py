@@ -76,6 +76,14 @@ def test_lines_of_two_columns_have_their_guides_and_axes():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1 x", "2 x"]
 
 
+@pytest.mark.parametrize("kind", ["line", "scatter"])
+def test_a_panel_may_have_no_point(kind):
+    frame = pd.DataFrame({"x": [1.0, 2.0, np.nan, np.nan], "y": 1.0, "of": ["1 x", "2 x"] * 2, "at": list("aabb")})
+    figure = mli.xy_figure(frame, "x", "y", "of", kind=kind, columns="at")
+    assert [axes.get_title() for axes in figure.axes] == ["at: a", "at: b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1 x", "2 x"]
+
+
 def test_a_forest_has_a_dot_a_row_with_its_interval():
     frame = pd.DataFrame({"arm": ["a"] * 3 + ["b"] * 3, "loss": [1.0, 2.0, 4.0, 0.0, 1.0, 1.0], "kind": "k"})
     rows = mli.intervals(frame, ["arm", "kind"], ["loss"])
@@ -88,7 +96,7 @@ def test_a_forest_has_a_dot_a_row_with_its_interval():
     assert 0.3 < first < 1 and second == pytest.approx(first + 1)  # below its label, in its own row
     for bar, arm in zip(bars.get_segments(), ("a", "b"), strict=True):
         assert bar[:, 0] == pytest.approx(interval(frame[frame.arm == arm].loss)[1:])
-    dotted = axes.collections[0].get_segments()  # a piece a row, below the row's label
-    assert [piece[:, 0].tolist() for piece in dotted] == [[0.5, 0.5]] * 2 and 0.3 < dotted[0][0, 1] < dotted[0][
-        1, 1
-    ] == 1
+    pieces = axes.collections[0]  # of the line of no effect, one a row, below the row's label
+    assert pieces.get_linestyle()[0][1] is not None  # dotted
+    (x, low, high) = zip(*((*set(piece[:, 0]), *piece[:, 1]) for piece in pieces.get_segments()), strict=True)
+    assert x == (0.5, 0.5) and high == (1, 2) and 0.3 < low[0] < first and low[1] == pytest.approx(low[0] + 1)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT, copy_project, run_pages
+from conftest import PROJECT, copy_project
+from conftest import mli as mli_command
 from distributed import Client
 
 import mli_utils as mli
@@ -247,7 +248,7 @@ def test_a_bad_address_is_one_sentence_and_leaves_nothing(address, said, tmp_pat
 
 def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, reproduced, tmp_path):
     root, before = copy_project(tmp_path / "there"), len(two.notes())
-    done = run_pages(root, "smoke", MLI_MODE="reproduce", MLI_SCHEDULER=two.address)
+    done = mli_command(root, "reproduce", "--profile", "smoke", "--jobs", "2", MLI_SCHEDULER=two.address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(two.notes()) > before
     mine, theirs = (
