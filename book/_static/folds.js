@@ -7,8 +7,15 @@ window.addEventListener("load", async () => {
     name();
   }
   await window.MathJax?.startup?.promise;
+  const fit = formula => {  // a formula wider than its page is shown smaller, down to seven tenths
+    formula.dataset.size ??= formula.style.fontSize || "100%";
+    formula.style.fontSize = formula.dataset.size;
+    const share = formula.clientWidth / formula.scrollWidth;
+    if (share < 1) formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(0.98 * share, 0.7)}%`;
+  };
   const sized = new ResizeObserver(parts => {
     for (const {target} of parts) {
+      if (target.matches("mjx-container")) fit(target);
       const wide = target.scrollWidth > target.clientWidth;
       target.classList.toggle("scrolls", wide);
       if (wide) target.tabIndex = 0;

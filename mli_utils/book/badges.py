@@ -1,4 +1,6 @@
-"""Sphinx extension: the role `verdict`, a badge that links to a claim's card in the ledger; a fix for the PDF."""
+"""Sphinx extension: the role `verdict`, a badge that links to a claim's card in the ledger; fixes for lines and PDF."""
+
+import re
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -40,6 +42,14 @@ def _found() -> dict[str, tuple[statements.Claim, dict]]:
     return {name: (claim, measured.get(name, {"verdict": "not run"})) for name, claim in claims.items()}
 
 
+def _keep_percent(app: Sphinx, page: nodes.document) -> None:
+    """Keep `%` on the line of its number; a number from the data is a node of its own, before the text ` %`."""
+    for text in list(page.findall(nodes.Text)):
+        kept = re.sub(r"(^|(?<=\d)) %", "\u00a0%", text)
+        if kept != text and not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.math, nodes.raw)):
+            text.parent.replace(text, nodes.Text(kept))
+
+
 def _same_on_one_page(app: Sphinx, config) -> None:
     """Let the builder of one page, for the PDF, write all nodes; extensions that name it hide the others' nodes."""
     known = app.registry.translation_handlers
@@ -49,6 +59,7 @@ def _same_on_one_page(app: Sphinx, config) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role with Sphinx."""
     app.connect("config-inited", _same_on_one_page)
+    app.connect("doctree-read", _keep_percent)
     app.add_config_value("mli_claims", {}, "")
     app.add_role("verdict", Verdict())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

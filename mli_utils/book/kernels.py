@@ -174,7 +174,8 @@ def serve(number: int, modules: Iterable[str]) -> None:
     """Load modules; fork a kernel for each request on the socket and answer with its process id."""
     with socket.socket(fileno=number) as connection, connection.makefile("rb") as requests:
         for module in modules:
-            importlib.import_module(module)
+            with contextlib.suppress(Exception):  # the notebook that needs it imports it again, and shows what is wrong
+                importlib.import_module(module)
         gc.collect()
         gc.freeze()  # keeps memory shared with the forks, whose collections pass over it
         for request in requests:

@@ -167,11 +167,12 @@ def _card(row: Mapping) -> str:
         exact = row["over"] == "exact"
         over = "" if exact else f" over {counted(n, row['cluster'])}"
         few = f"; at least {FEWEST} are needed" if not exact and n < FEWEST else ""
-        value = f"Found: {span(row, '.3g')}{over}" if n or exact else "There was nothing to measure it on"
-        found = f"{value}{few}. Asked: {Predicate.parse(row['predicate'])}."
+        value = f"{span(row, '.3g')}{over}" if n or exact else "there was nothing to measure it on"
+        quantity = row["quantity"][0].upper() + row["quantity"][1:]
+        found = f"{quantity}: **{value}**{few}. Asked: {Predicate.parse(row['predicate'])}."
     at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
     facts = {
-        "Quantity": row["quantity"],
+        "Quantity": row["quantity"] if verdict == "not run" else "",
         "What would make it fail": row["can_fail"],
         "With another tolerance of the plateau": ", ".join(at),
         "After Holm's correction": row["corrected"] if row["p"] == row["p"] else "",

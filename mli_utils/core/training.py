@@ -307,6 +307,9 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
             watch.step(Step(step, runs.configs, labels, gradient.errors, scale, of_lr))
 
 
+LOGGED_APART = 100 / ROWS_AN_E_FOLD  # percent between logged steps, but for the first ones
+
+
 def log_steps() -> Iterator[int]:
     """Yield the logged steps: every step at first, then a constant number per factor e."""
     step = 0

@@ -16,6 +16,8 @@ NAMES = {  # of what a `RunConfig` names, where a reader's word is another
     "adam": "Adam",
 }
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def recorded(value: float) -> float:
     """Round to six significant digits, as mean logits are kept; single precision holds them."""
@@ -45,5 +47,8 @@ def span(row: Mapping, form: str = ".2f") -> str:
 
 
 def _number(value: float, form: str) -> str:
-    """Format a number without an exponent where it is large."""
-    return f"{value:,.0f}" if form.endswith("g") and 1000 <= abs(value) < 1e9 else f"{value:z{form}}"
+    """Format a number: a large one without an exponent, other exponents as powers of ten."""
+    if form.endswith("g") and 1000 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    digits, _, power = f"{value:z{form}}".partition("e")
+    return f"{digits} · 10{str(int(power)).translate(RAISED)}" if power else digits

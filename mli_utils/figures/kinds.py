@@ -1,6 +1,5 @@
 """Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mli_utils.core import estimates
 from mli_utils.core.config import InputError
 from mli_utils.core.plateaus import classes_of, thresholds
-from mli_utils.figures.style import DASHES, LABELS, NARROW, PALETTE, STYLE, WIDEST, colours, style
+from mli_utils.figures.style import LABELS, NARROW, PALETTE, STYLE, WIDEST, colours, dashes, style
 
 ROW_LABEL, ROW_MARK = 0.24, 0.15  # inches: height of a row's label, and of each of its marks
 LEGEND_LINE = 32  # characters that fit a legend in one line
@@ -65,17 +64,18 @@ def curve_figure(
         size = (WIDEST if shape[1] > 2 else 3.3 * shape[1], 0.7 + 2.2 * shape[0])
         share = {"sharex": True, "sharey": "row" if columns else False}
         figure, panels = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained", **share)
+        band = min(0.2, 0.4 / len(names))  # many bands lie on each other
         for place, axes in enumerate(panels.flat):
             measure = measures[place // len(groups)]
             group = groups[place % len(groups)]
             some = curves[curves[columns] == group] if columns else curves
-            for name, colour, dashes in zip(names, colours(len(names)), itertools.cycle(DASHES), strict=False):
+            for name, colour, dash in zip(names, colours(names), dashes(names), strict=True):
                 at = some[some[hue] == name].groupby("alpha")[measure].agg(["mean", "min", "max"])
-                axes.fill_between(at.index, at["min"], at["max"], color=colour, alpha=0.2, lw=0)
-                axes.plot(at.index, at["mean"], color=colour, ls=dashes, label=LABELS.get(name, name))
+                axes.fill_between(at.index, at["min"], at["max"], color=colour, alpha=band, lw=0)
+                axes.plot(at.index, at["mean"], color=colour, ls=dash, label=LABELS.get(name, name))
             for classes in classes_of(curves).dropna().unique() if measure in ("loss", "error") else ():
                 axes.axhline(thresholds(classes, 0)[measure], color="0.4", ls=":", lw=1)
-            axes.set(xlim=(0, 1), ylim=(0, None))
+            axes.set_xlim(0, 1)
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
             if place % len(groups) == 0:
                 axes.set_ylabel(labels.get(measure, measure))
@@ -84,6 +84,8 @@ def curve_figure(
                 axes.set_title(LABELS.get(group, group) if named else f"{LABELS.get(columns, columns)}: {group}")
             if place >= (shape[0] - 1) * shape[1]:
                 axes.set_xlabel(LABELS["alpha"])
+        for axes in panels.flat:  # after all are drawn: panels of a row share their upper limit
+            axes.set_ylim(bottom=0)
         legend = panels.flat[0].get_legend_handles_labels()
         figure.legend(*legend, loc="outside upper center", ncol=min(len(names), 3), columnspacing=1.5)
     return figure
@@ -122,7 +124,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
             1, len(measures), figsize=(4.2 * len(measures), 3.8), sharey=True, squeeze=False, layout="constrained"
         )
         shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "native_scale": True}
-        shared["palette"] = colours(frame[hue].nunique())
+        shared["palette"] = colours(list(frame[hue].unique()))
         for axes, measure in zip(panels.flat, measures, strict=True):
             sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
             sns.pointplot(
@@ -144,7 +146,9 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
         panels.flat[0].set_ylim(bottom=0)
         handles, labels = panels.flat[-1].get_legend_handles_labels()
         panels.flat[-1].get_legend().remove()
-        figure.legend(handles, labels, title=LABELS.get(hue, hue), loc="outside upper left", ncol=min(len(labels), 2))
+        if len(labels) > 1:
+            ncol = min(len(labels), 2)
+            figure.legend(handles, labels, title=LABELS.get(hue, hue), loc="outside upper left", ncol=ncol)
     return figure
 
 
@@ -193,7 +197,7 @@ def xy_figure(
     if nothing_to_draw(frame, x, y, hue, columns):
         return empty_figure()
     names, panels = list(dict.fromkeys(frame[hue])), list(dict.fromkeys(frame[columns])) if columns else [None]
-    of_names = colours(len(names))
+    of_names = colours(names)
     shared = {"x": x, "y": y, "hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": of_names}
     width = min(NARROW, WIDEST / len(panels))
     height = max(0.8 * width, 2.6)
@@ -270,7 +274,7 @@ def forest_figure(
     names = list(dict.fromkeys(rows[y]))
     panels = list(dict.fromkeys(rows[columns])) if columns else [None]
     kinds = list(dict.fromkeys(rows[hue])) if hue else [None]
-    hues, markers = colours(len(kinds)), ["o", "s", "D", "^", "v", "P"]
+    hues, markers = colours(kinds), ["o", "s", "D", "^", "v", "P"]
     height = ROW_LABEL + ROW_MARK * (len(kinds) + 0.6)  # of a row, in inches: its label, then its marks
     with style():
         figure, axes = plt.subplots(

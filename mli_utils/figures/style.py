@@ -1,8 +1,12 @@
 """The house style of figures: colours, matplotlib settings and axis labels.
 
-Colours differ by at least 10 in L*, so they stay distinct in greyscale, and contrast with white by at least 3:1. Lines
-differ in dashes as well. Figures are transparent; a dark page inverts their lightness.
+What several sections show keeps its colour (`ROLES`). Colours differ by at least 10 in L*, so they stay distinct in
+greyscale, and contrast with white by at least 3:1. Lines differ in dashes as well. Figures are transparent; a dark page
+inverts their lightness.
 """
+
+from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import seaborn as sns
@@ -12,6 +16,12 @@ from matplotlib.colors import to_hex
 
 PALETTE = ("#1b5fae", "#ee7a1c", "#5b1a4a", "#2f8a5f", "#0d0d0d")  # blue, orange, plum, green, black
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))  # beside the colours
+ROLES = (  # names that have one place in PALETTE and DASHES in every figure
+    ("linear", "linear path", "bias, linear path", "output bias", "with output bias", "as trained"),
+    ("homogeneous", "homogeneous path", "bias, homogeneous path", "output bias, homogeneous path"),
+    ("zeroed", "output bias zeroed"),
+    ("none", "no bias", "no biases", "without biases", "trained without"),
+)
 WIDEST = 7.4  # inches; wider figures are shrunk on the page, and their words with them
 NARROW = 4.5  # inches; what a phone shows whole
 STYLE = {
@@ -57,9 +67,21 @@ def style():
     return plt.style.context(["default", {**sns.axes_style("ticks"), **STYLE}])
 
 
-def colours(number: int) -> list[str]:
-    """Return the first `number` colours of the palette, cycling if it has fewer."""
-    return [PALETTE[i % len(PALETTE)] for i in range(number)]
+def colours(names: Sequence) -> list[str]:
+    """Return a colour for each name: that of its role, else the next of the palette, cycling if it has fewer."""
+    return [PALETTE[place % len(PALETTE)] for place in _places(names)]
+
+
+def dashes(names: Sequence) -> list:
+    """Return the dashes of lines for each name, as `colours`."""
+    return [DASHES[place % len(DASHES)] for place in _places(names)]
+
+
+def _places(names: Sequence) -> list[int]:
+    role = {name: place for place, alike in enumerate(ROLES) for name in alike}
+    taken = {role.get(name) for name in names}
+    free = (place for place in count() if place not in taken)
+    return [role[name] if name in role else next(free) for name in names]
 
 
 def in_order(number: int) -> list[str]:

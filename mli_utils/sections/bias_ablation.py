@@ -26,7 +26,7 @@ from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import LABELS, PALETTE, style
+from mli_utils.figures.style import LABELS, PALETTE, WIDEST, colours, dashes, style
 from mli_utils.runs.biases import biased_curves, dose
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import Measurement, measure
@@ -122,25 +122,34 @@ def _columns(points: np.ndarray, body: dict) -> dict[str, np.ndarray]:
     }
 
 
+TILE = 0.44  # inches: side of a picture
+ON_ANY_PAGE = "#767676"  # 4.5:1 on white, 4.1:1 on a dark page
+WORDS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "xtick.labelcolor")
+
+
 def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
-    """Plot test images beside the classes predicted along α: one panel per path, dark where correct."""
+    """Plot test images beside the classes predicted along α: one panel per path, dark where correct.
+
+    Pictures keep their colours on a dark page (`book.css`), so the words are of a grey that is read on both.
+    """
     if predictions.empty:
         return empty_figure()
     paths, count = list(dict.fromkeys(predictions.path)), min(SHOWN, len(pixels))
-    with style():
-        widths = [0.5, *[4] * len(paths)]
-        figure, panels = plt.subplots(
-            1, len(widths), figsize=(1 + 4 * len(paths), 0.5 + 0.4 * count), width_ratios=widths, layout="constrained"
-        )
+    with style(), plt.rc_context(dict.fromkeys(WORDS, ON_ANY_PAGE)):
+        widths = [1.5 * TILE, *[(WIDEST - 1.5 * TILE) / len(paths)] * len(paths)]
+        size = (WIDEST, 0.7 + TILE * count)
+        figure, panels = plt.subplots(1, len(widths), figsize=size, width_ratios=widths, layout="constrained")
         _draw_images(panels[0], pixels[:count])
         for axes, path in zip(panels[1:], paths, strict=True):
             of_path = predictions[(predictions.path == path) & (predictions.image < count)]
             said = of_path.pivot(index="image", columns="alpha", values="predicted")
             true = of_path.groupby("image").label.first()
-            colours = ListedColormap(["#fde6d0", PALETTE[0]])
+            right_or_not = ListedColormap(["#fde6d0", PALETTE[0]])
             right = said.eq(true, axis=0)
             half = said.columns[1] / 2
-            axes.imshow(right, cmap=colours, vmin=0, vmax=1, aspect="auto", extent=(-half, 1 + half, count - 0.5, -0.5))
+            axes.imshow(
+                right, cmap=right_or_not, vmin=0, vmax=1, aspect="auto", extent=(-half, 1 + half, count - 0.5, -0.5)
+            )
             for image, row in said.iterrows():
                 _name_stretches(axes, image, row, true[image], half)
             axes.hlines(np.arange(count - 1) + 0.5, -half, 1 + half, color="white", lw=1.5)
@@ -151,8 +160,9 @@ def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
 
 def _draw_images(axes, pixels: np.ndarray) -> None:
     for place, image in enumerate(pixels):
-        axes.imshow(ink(image), extent=(0, 1, place + 0.42, place - 0.42), interpolation="nearest")
-    axes.set(xlim=(0, 1), ylim=(len(pixels) - 0.5, -0.5), aspect="auto")
+        axes.imshow(ink(image), extent=(0, 0.92, place + 0.46, place - 0.46), interpolation="nearest")
+    axes.set(xlim=(0, 1), ylim=(len(pixels) - 0.5, -0.5))
+    axes.set_aspect("equal", adjustable="datalim")
     axes.set_axis_off()
 
 
@@ -163,7 +173,7 @@ def _name_stretches(axes, place: int, row: pd.Series, true: str, half: float) ->
         axes.vlines(along[0] - half, place - 0.5, place + 0.5, color="white", lw=1)
         if along[-1] - along[0] >= 0.02 * (1 + len(name)):
             colour = "white" if name == true else "0.15"
-            axes.text((along[0] + along[-1]) / 2, place, name, color=colour, ha="center", va="center", fontsize="small")
+            axes.text((along[0] + along[-1]) / 2, place, name, color=colour, ha="center", va="center", fontsize=10)
 
 
 def ink(image: np.ndarray) -> np.ndarray:
@@ -294,10 +304,10 @@ def _sheet(pixels: np.ndarray) -> tuple[str, int]:
     return f"data:image/png;base64,{b64encode(png.getvalue()).decode()}", sheet.shape[1]
 
 
-CASES = {  # bias and path of a curve in `error_figure`: name, colour, dashes
-    ("none", "linear"): ("no bias", PALETTE[3], "--"),
-    ("output", "homogeneous"): ("bias, homogeneous path", PALETTE[1], "-."),
-    ("output", "linear"): ("bias, linear path", PALETTE[0], "-"),
+CASES = {  # bias and path of a curve in `error_figure`
+    "no bias": ("none", "linear"),
+    "bias, homogeneous path": ("output", "homogeneous"),
+    "bias, linear path": ("output", "linear"),
 }
 
 
@@ -317,14 +327,15 @@ def error_figure(fitted: pd.DataFrame, plateaus: pd.DataFrame) -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(3.7, 3.4), layout="constrained")
         axes.axhline(chance, color="0.4", ls=":", lw=1)
-        for place, ((bias, path), (name, colour, dashes)) in enumerate(CASES.items()):
+        for place, (name, colour, dash) in enumerate(zip(CASES, colours(CASES), dashes(CASES), strict=True)):
+            bias, path = CASES[name]
             curves = fitted[(fitted.bias == bias) & (fitted.path == path)]
             curves = curves.pivot(index="alpha", columns="seed", values="error")
             length = plateaus[(plateaus.bias == bias) & (plateaus.path == path)].error_plateau.mean()
             axes.plot(curves, color=colour, lw=0.7, alpha=0.4)
-            axes.plot(curves.mean(axis=1), color=colour, ls=dashes, lw=2.6)
+            axes.plot(curves.mean(axis=1), color=colour, ls=dash, lw=2.6)
             height = chance * (1.1 + 0.12 * place)
-            axes.errorbar([0, length], [height] * 2, yerr=0.03, color=colour, ls=dashes, lw=2.2, elinewidth=2.2)
+            axes.errorbar([0, length], [height] * 2, yerr=0.03, color=colour, ls=dash, lw=2.2, elinewidth=2.2)
             axes.text(length + 0.02, height, f"{name}: {length:.2f}", color="0.15", va="center")
         axes.text(1, chance, "chance", color="0.3", ha="right", va="bottom")
         axes.set(xlim=(0, 1), ylim=(0, chance * 1.44), xlabel="α: from start to trained network")

@@ -135,7 +135,10 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
         "deep_ties": (~deep.distinct).sum(),
         "shallow_agree": shallow.agrees.sum(),
         "shallow": len(shallow),
-        "slopes": "; ".join(f"{slope:.2f} for r = {r} ({2 - r} predicted)" for r, slope in slopes.items()),
+        "slopes": "; ".join(
+            f"for r = {r} the exponent is {slope:z.2f} ({2 - r} predicted)".replace("-", "−")
+            for r, slope in slopes.items()
+        ),
         "growth": found["small-start-makes-a-gap"].mean(),
         "growth_two": found["no-such-gap-at-two"].mean(),
         "rising": len(rising),

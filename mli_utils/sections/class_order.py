@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from mli_utils.core.config import FIELDS
 from mli_utils.core.estimates import ESTIMATE, clustered_mean, clustered_share, mean_and_interval
 from mli_utils.core.plateaus import plateau
+from mli_utils.core.training import LOGGED_APART
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, colours, in_order, style
@@ -281,10 +282,12 @@ def course_figure(plain: pd.DataFrame, ended: pd.DataFrame) -> Figure:
     if nothing_to_draw(ends, "output_bias"):
         return empty_figure()
     ends = ends[ends.run == ends.run.min()].sort_values("separated_at")
-    ends = ends.assign(column=ends.output_bias.rank(method="first") % 2)  # neighbours' labels in two columns
+    heights = ends.output_bias.sort_values()
+    near = heights.diff() < 0.06 * np.ptp(heights)  # labels of neighbours would touch
+    ends = ends.assign(column=near.groupby((~near).cumsum()).cumsum())  # each goes a column further
     course = plain[plain.run == ends.run.iloc[0]].pivot(index="step", columns="label", values="output_bias")
     with style():
-        figure, axes = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
+        figure, axes = plt.subplots(figsize=(6.6, 4), layout="constrained")
         for end, colour in zip(ends.itertuples(), in_order(len(ends)), strict=True):
             axes.plot(course.index, course[end.label], color=colour, lw=1.6)
             axes.annotate(end.label, (course.index[-1], end.output_bias), (5 + 11 * end.column, 0), va="center",
@@ -311,7 +314,7 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
             style="class",
             errorbar=("pi", 100),
             hue_order=names,
-            palette=colours(len(names)),
+            palette=colours(names),
             ax=axes,
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=LABELS["alpha"], ylabel=LABELS["share"])
@@ -373,6 +376,7 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
     return {
         "decorrelation": 1 - compared.correlation.min(),
         "deviation": compared.deviation.max(),
+        "logged_apart": LOGGED_APART,
         "never_ranked": plain.separated_at.isna().sum(),
         "plain_classes": len(plain),
         **{f"{design}_networks": of_designs.get(design, 0) for design in ("equal", "dimmed")},

@@ -26,7 +26,7 @@ from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
 from mli_utils.core.parameters import Params
 from mli_utils.core.plateaus import crossing, split_curves, thresholds
-from mli_utils.core.training import Trained, log_steps, reached, train_group
+from mli_utils.core.training import LOGGED_APART, Trained, log_steps, reached, train_group
 from mli_utils.core.versions import VERSIONS
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, colours, style
@@ -259,7 +259,10 @@ def estimates(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps_figure(networks: pd.DataFrame) -> Figure:
-    """Plot plateaus against steps, a dot per network and path and a large mark per group's mean."""
+    """Plot plateaus against steps, a dot per network and path and a large mark per group's mean.
+
+    Marks of the homogeneous path are open, so that those without a bias are seen through them.
+    """
     kept = networks[networks.fitted]
     if nothing_to_draw(kept, "steps", "error_plateau"):
         return empty_figure()
@@ -267,17 +270,20 @@ def steps_figure(networks: pd.DataFrame) -> Figure:
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.6), sharex=True, sharey=True, layout="constrained")
         for axes, measure in zip(panels, ("error_plateau", "loss_plateau"), strict=True):
-            for form, colour in zip(FORMS, colours(len(FORMS)), strict=True):
+            for form, colour in zip(FORMS, colours(FORMS), strict=True):
                 for problem, mark in marks.items():
                     some = kept[(kept.form == form) & (kept.problem == problem)]
+                    filled = form != FORMS[2]
                     axes.plot(some.steps, some[measure], mark, color=colour, alpha=0.3, ms=4, mew=0)
                     middle = math.exp(np.log(some.steps).mean()) if len(some) else math.nan
-                    axes.plot(middle, some[measure].mean(), mark, color=colour, ms=10, mec="white")
+                    look = {"ms": 10, "mec": "white"} if filled else {"ms": 13, "mfc": "none", "mew": 2}
+                    axes.plot(middle, some[measure].mean(), mark, color=colour, **look)
             axes.set(xscale="log", title=LABELS[measure], xlabel="steps at the best learning rate")
             axes.set_xticks([], minor=True)
             axes.set_xticks(ticks := _ticks(kept.steps), [f"{tick:g}" for tick in ticks])
         panels[0].set(ylabel="length (α)", ylim=(0, None))
-        lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(len(FORMS))]
+        lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(FORMS)]
+        lines[2].set(markerfacecolor="none", markeredgewidth=2)
         shapes = [plt.Line2D([], [], marker=mark, ls="", color="0.5") for mark in marks.values()]
         figure.legend([*lines, *shapes], [*FORMS, *marks], loc="outside upper left", ncol=2)
     return figure
@@ -567,7 +573,7 @@ def growth(powers: Sequence[int], budget: int) -> pd.DataFrame:
 
 def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
     """Plot the remaining loss over α, and a dot at the steps to solve each problem; an arrow if never within budget."""
-    names, of_names = list(table.problem), colours(len(table))
+    names, of_names = list(table.problem), colours(list(table.problem))
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3), layout="constrained")
         looks = {"hue": "problem", "style": "problem", "palette": of_names, "legend": False}
@@ -618,6 +624,7 @@ def numbers(searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, g
         "networks": int(searched.networks.sum()),
         "unfitted": int((searched.networks - searched.fitted).sum()),
         "bound": straight.bound.max(),
+        "logged_apart": LOGGED_APART,
     }
     for row in searched.itertuples():
         found[f"{row.problem}/{row.bias}/steps"] = "–" if math.isnan(row.steps) else f"{row.steps:.0f}"

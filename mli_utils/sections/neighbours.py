@@ -28,7 +28,7 @@ from mli_utils.core.paths import alpha_grid
 from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.figures.style import LABELS, PALETTE, colours, style
 from mli_utils.runs import settings
 from mli_utils.runs.biases import biased_curves, curves_under, dose, trained_bias
 from mli_utils.runs.files import write_atomically
@@ -376,7 +376,7 @@ def depth_figure(grid: pd.DataFrame) -> Figure:
     """Plot the error plateau against steps to fit, a panel a depth, one dot per network, coloured by optimizer."""
     if nothing_to_draw(grid, "steps_to_fit", "error_plateau"):
         return empty_figure()
-    looks = {"hue": "rule", "style": "rule", "palette": colours(grid.rule.nunique()), "alpha": 0.7, "s": 30}
+    looks = {"hue": "rule", "style": "rule", "palette": colours(list(grid.rule.unique())), "alpha": 0.7, "s": 30}
     with style():
         drawn = sns.relplot(
             grid, x="steps_to_fit", y="error_plateau", **looks, col="depth", col_wrap=2, height=2.4, aspect=1.5
@@ -399,9 +399,9 @@ def layer_figure(layers: pd.DataFrame) -> Figure:
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
         for axes, measure in zip(panels, ("loss", "error"), strict=True):
-            axes.plot(back.layer, back[measure], "o", color=colours(1)[0], alpha=0.3, ms=4)
+            axes.plot(back.layer, back[measure], "o", color=PALETTE[0], alpha=0.3, ms=4)
             middle = back.groupby("layer")[measure].mean()
-            axes.plot(middle.index, middle, "o-", color=colours(1)[0], ms=7, lw=1.2)
+            axes.plot(middle.index, middle, "o-", color=PALETTE[0], ms=7, lw=1.2)
             axes.set(xlabel="layer, from image to logits", ylabel=LABELS[measure], xticks=middle.index)
         panels[0].set_yscale("log")
         panels[1].set_ylim(bottom=0)

@@ -98,6 +98,14 @@ def exponents(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(found, orient="index", columns=["exponent", "factor"])
 
 
+def _steps(points: pd.DataFrame) -> str:
+    """Tell the power between one size and the next."""
+    sizes, seconds = np.array(points.number), np.array(points.seconds)
+    powers = np.diff(np.log(seconds)) / np.diff(np.log(sizes))
+    steps = zip(sizes, sizes[1:], powers, strict=False)
+    return ", ".join(f"{power:.2f} from {start:g} to {end:g}" for start, end, power in steps) or "–"
+
+
 def many_runs(rows: pd.DataFrame, runs: int, workers: list[int]) -> pd.DataFrame:
     """Estimate the time of `runs` on a cluster, from the worker's and the client's seconds per task.
 
@@ -142,8 +150,9 @@ def numbers(rows: pd.DataFrame, runs: int) -> dict[str, float | str]:
         "grouped": ratio.get(("train_conv", "one"), math.nan),
         "channels_first": ratio.get(("train_conv", "channels"), math.nan),
         "runs_exponent": exponent.get("grow_runs", math.nan),
+        "runs_steps": _steps(rows[rows.name == "grow_runs"]),
         "points_exponent": exponent.get("grow_points", math.nan),
-        "overhead": 100 / ratio.get(("cluster", "the"), math.nan),
+        "overhead": 100 / plan.most.max(),
         "planned": f"{runs:,}",
         "most": plan.most.max(),
         "hours": plan.hours.max(),

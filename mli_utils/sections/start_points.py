@@ -175,7 +175,7 @@ def start_figure(curves: pd.DataFrame, measure: str) -> Figure:
     """Plot `loss` or `error` over α, a panel a start: networks thin, means thick; for curves after `name_networks`."""
     if nothing_to_draw(curves, "alpha", measure, "from"):
         return empty_figure()
-    looks = {"x": "alpha", "y": measure, "hue": "biases", "palette": colours(curves.biases.nunique())}
+    looks = {"x": "alpha", "y": measure, "hue": "biases", "palette": colours(list(curves.biases.unique()))}
     with style():
         grid = sns.relplot(
             curves, **looks, col="from", col_wrap=2, kind="line", units="seed", estimator=None, height=2.4, aspect=1.5,
@@ -212,10 +212,10 @@ def count_figure(counted: pd.DataFrame) -> Figure:
         )  # fmt: skip
         for axes, (kind, of_kind) in zip(panels.flat, wide.items(), strict=True):
             shares, said = (of_kind[name].reindex(columns=starts) for name in ("share", "said"))
-            looks = {"vmin": 0, "vmax": 1, "cmap": "Blues", "cbar": False, "linewidths": 2}
-            sns.heatmap(shares.astype(float), annot=said, fmt="", **looks, ax=axes)
+            looks = {"vmin": 0, "vmax": 1.6, "cmap": "Blues", "cbar": False, "linewidths": 2}  # dark words on all cells
+            sns.heatmap(shares.astype(float), annot=said, annot_kws={"color": "0.1"}, fmt="", **looks, ax=axes)
             axes.set(title=f"predicts its {kind}", xlabel="", ylabel="")
-            axes.tick_params(length=0, rotation=0)
             axes.set_xticklabels([start.replace("another ", "another\n") for start in starts])
+            axes.tick_params(length=0, rotation=0, labeltop=True, labelbottom=False)
             axes.grid(False)
     return figure

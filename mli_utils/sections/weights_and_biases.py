@@ -196,6 +196,8 @@ def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("e
 def moving(square: pd.DataFrame, depth: int) -> Moving | None:
     """Return an interactive `square_figure` with a dot on each path.
 
+    It opens where the errors on the two paths differ most.
+
     Parameters
     ----------
     square : as `square` returns it; means over runs are drawn, and interpolated linearly for the numbers at the dots
@@ -260,13 +262,15 @@ def moving(square: pd.DataFrame, depth: int) -> Moving | None:
             for place, (path, (_, bias)) in enumerate(paths.items())
         ]
 
+    stops = np.arange(51) / 50
+    linear, homogeneous = (read[""]((stops, bias(stops))) for _, bias in paths.values())
     return Moving(
         label="Training error and loss over alpha of the weights and alpha of the bias, with the linear and the "
         "homogeneous path and the networks at a chosen alpha of each",
-        controls={"α": [round(at / 50, 2) for at in range(51)]},
+        controls={"α": stops.round(2).tolist()},
         traces=traces,
         layout={"height": 380, "margin": {"l": 50, "r": 70, "t": 30, "b": 45}, **axes},
-        start=[20],
+        start=[int(np.argmax(abs(linear - homogeneous)))],
         always=always,
     )
 
@@ -401,7 +405,7 @@ def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10), rati
         figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
         axes.fill_between(alphas, 1e-4, ratio * alphas, color="0.5", alpha=0.14, lw=0)
         axes.plot(alphas, ratio * alphas, color="0.2", lw=2.2, ls="--", label="bias")
-        for r, colour in zip(powers, colours(len(powers)), strict=True):
+        for r, colour in zip(powers, colours(powers), strict=True):
             axes.plot(alphas, alphas**r, color=colour, label=f"signal, r = {r}")
             crossing = ratio ** (1 / (r - 1))
             axes.plot(crossing, ratio * crossing, "o", color=colour, ms=7)
@@ -458,13 +462,17 @@ def parts_figure(sizes: pd.DataFrame) -> Figure:
     """Plot what `extremes` returns, a panel a setting: geometric means over networks, and the error plateau shaded."""
     if sizes.empty:
         return empty_figure()
-    looks = {"of_signal": ("signal", "-"), "of_floor": ("what the start leaves", ":"), "of_bias": ("bias", "--")}
+    looks = {
+        "of_signal": ("signal", "-", PALETTE[0]),
+        "of_floor": ("what the start leaves", ":", PALETTE[1]),
+        "of_bias": ("bias", "--", "0.2"),  # as in `race_figure`
+    }
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True, layout="constrained")
         for axes, (_, some) in zip(panels, sizes.groupby(SETTING, sort=False), strict=False):
             of = some.iloc[0]
             axes.axvspan(0, of.mean_end, color="0.5", alpha=0.14, lw=0)
-            for (part, (name, dashes)), colour in zip(looks.items(), colours(3), strict=True):
+            for part, (name, dashes, colour) in looks.items():
                 logs = np.log(some.set_index("alpha")[part].where(lambda size: size > 0))
                 axes.plot(np.exp(logs.groupby("alpha").mean()), dashes, color=colour, lw=2.2, label=name)
             said = f"depth {of.depth}, width {of.width}, scale {of.init_scale:g}, {NAMES[of.optimizer]}"

@@ -141,7 +141,8 @@ def _groups(network: str) -> pd.DataFrame:
 def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str | float]:
     """Return the numbers in the text of section 14 by `network/quantity`: plateaus as texts, other means as numbers.
 
-    `network/path/less` is by how much the error plateau is shorter than on the linear path, seed by seed.
+    `network/path/less` is by how much the error plateau is shorter than on the linear path, seed by seed, and
+    `network/made by the bias` says in words how much of it is gone with the bias zeroed.
 
     Parameters
     ----------
@@ -156,9 +157,19 @@ def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str | flo
     for network, of_network in lengths.groupby("network"):
         for path in PATHS.values():
             less = (of_network[PATHS["linear"]] - of_network[path]).dropna()
-            found[f"{network}/{path}/less"] = span(mean_and_interval(less))
+            shorter = mean_and_interval(less)
+            found[f"{network}/{path}/less"] = span(shorter)
+            if path == PATHS["zeroed"]:
+                found[f"{network}/made by the bias"] = _amount(shorter, of_network[PATHS["linear"]].mean())
     of_run = curves.groupby(["network", "seed"], sort=False)
     ends = of_run.first().assign(error=curves[curves.alpha == 1].groupby(["network", "seed"]).error.first())
     means = ends.groupby("network")[["bias_gap", "first_share", "error"]].mean()
     found |= {f"{network}/{name}": mean for network, row in means.iterrows() for name, mean in row.items()}
     return found
+
+
+def _amount(shorter: Mapping, length: float) -> str:
+    """Say which part of a plateau is gone, by the interval of what is gone."""
+    if not shorter["low"] > 0:
+        return "no measurable part of"
+    return "most of" if shorter["low"] > length / 2 else "a part of"

@@ -51,3 +51,9 @@ def test_a_preview_says_what_was_not_run_and_has_no_dead_link(built):
 def test_a_claim_that_is_not_there_is_a_warning(built):
     _, warned = built("A sentence. {verdict}`shorter`")
     assert "index.md:3: WARNING: no claim 'shorter' in book/claims.yml" in warned  # and the strict build fails
+
+
+def test_percent_stays_on_the_line_of_its_number(built):
+    page, _ = built("Of **40** % and 95 % each; `40 % 3` stays.")
+    (said,) = (paragraph.get_text() for paragraph in page.select("p") if "each" in paragraph.get_text())
+    assert said == "Of 40\u00a0% and 95\u00a0% each; 40 % 3 stays."

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -170,6 +171,23 @@ def test_a_kernel_that_dies_is_told_and_the_next_one_starts(tmp_path, monkeypatc
         folder.mkdir()
         with pytest.raises(pages.NotebookFailed, match="01_plain failed: its kernel died"):
             runner._run_notebook(job, folder, 1, loader)
+
+
+def test_a_module_that_does_not_load_stops_its_own_notebook_alone(tmp_path, monkeypatch):
+    """Kernels are forked from one process, which loads the modules of all."""
+    root = small_book(tmp_path / "book", **{"01_plain": notebook(*PLAIN), "02_broken": notebook("import broken")})
+    (tmp_path / "broken.py").write_text("raise RuntimeError('a word is missing')", encoding="utf-8")
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    environment = kernels.environment(tmp_path / "loader")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], str(tmp_path)]))
+    loader = kernels.Loader({**environment, "PYTHONPATH": os.environ["PYTHONPATH"]})
+    loader.modules += ["broken"]
+    plain, broken = jobs.plan("smoke")
+    with loader:
+        for job in (broken, plain):
+            (tmp_path / job.name).mkdir()
+            with pytest.raises(pages.NotebookFailed, match="a word is missing") if job is broken else nullcontext():
+                runner._run_notebook(job, tmp_path / job.name, 1, loader)
 
 
 def test_figures_are_the_same_whatever_a_matplotlibrc_says(small_config, shown, tmp_path):

@@ -85,7 +85,7 @@ def test_each_claim_has_a_card_failures_first(measured, shown):
     longer = papers[papers.index("claim-longer") : papers.index("claim-ordered")]
     for said in (
         '<span class="verdict holds">✓ holds</span> **It is longer.** {cite:p}`wang2023`',
-        "\n\nFound: 1 (0.8 to 1.2) over 9\u00a0seeds. Asked: above 0.\n\n",
+        "\n\nDifference (α): **1 (0.8 to 1.2) over 9\u00a0seeds**. Asked: above 0.\n\n",
         "What would make it fail\n: it is shorter",
         "With another tolerance of the plateau\n: holds at τ = 0.05",
         "Needed to decide it\n: more than 10,000",
@@ -94,5 +94,5 @@ def test_each_claim_has_a_card_failures_first(measured, shown):
         "{numref}`some-figure` of {doc}`05_some`",
     ):
         assert said in longer
-    assert "over 2\u00a0seeds; at least 5 are needed. Asked: above 0.5. Few runs say little." in papers
+    assert "over 2\u00a0seeds**; at least 5 are needed. Asked: above 0.5. Few runs say little." in papers
     assert "Nothing was measured" in ours and "### What this book adds" in ours and "cite" not in ours

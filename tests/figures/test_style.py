@@ -71,7 +71,23 @@ def test_every_colour_stands_out_on_paper():
 
 
 def test_more_colours_than_there_are_begin_again():
-    assert style.colours(7) == [*style.PALETTE, *style.PALETTE[:2]]
+    assert style.colours(range(7)) == [*style.PALETTE, *style.PALETTE[:2]]
+
+
+def test_a_name_keeps_its_colour_and_dashes_from_figure_to_figure():
+    blue, orange, plum, green, black = style.PALETTE
+    assert style.colours(["no biases", "output bias"]) == [green, blue]
+    assert style.colours(["linear", "homogeneous"]) == [blue, orange]
+    assert style.colours(["as trained", "centred", "zeroed"]) == [blue, orange, plum]
+    assert style.colours(["shallow", "trained without", "deep", "zeroed", "third"]) == [
+        blue,
+        green,
+        orange,
+        plum,
+        black,
+    ]
+    assert style.dashes(["trained without", "new"]) == [style.DASHES[3], style.DASHES[0]]
+    assert len({name for names in style.ROLES for name in names}) == sum(map(len, style.ROLES))
 
 
 def test_a_user_s_settings_do_not_get_into_figures():

@@ -121,7 +121,7 @@ def test_the_headline_names_each_case_and_brackets_its_plateau(small):
     figure = bias_ablation.error_figure(curves, plateaus)
     said = [text.get_text() for text in figure.axes[0].texts]
     means = plateaus.groupby(["bias", "path"]).error_plateau.mean()
-    named = [f"{name}: {means[case]:.2f}" for case, (name, *_) in bias_ablation.CASES.items()]
+    named = [f"{name}: {means[case]:.2f}" for name, case in bias_ablation.CASES.items()]
     assert said == [*named, "chance"]
     plt.close(figure)
     figure = bias_ablation.error_figure(curves[:0], plateaus)

@@ -97,8 +97,8 @@ def test_numbers(configurations):
     assert (found["configurations"], found["configurations_a_point"], found["deep"], found["shallow"]) == (8, 2, 4, 4)
     assert (found["deep_agree"], found["deep_ties"], found["deep_exceptions"], found["shallow_agree"]) == (3, 1, 0, 4)
     assert (found["rising"], found["smallest_rising"], found["largest_bump"]) == (1, pytest.approx(0.9), 0.25)
-    slopes = f"{np.log2(0.45 / 0.85):.2f} for r = 3 (-1 predicted)"
-    assert found["slopes"].replace("-0.00", "0.00") == f"0.00 for r = 2 (0 predicted); {slopes}"
+    three = f"for r = 3 the exponent is −{np.log2(0.85 / 0.45):.2f} (−1 predicted)"
+    assert found["slopes"] == f"for r = 2 the exponent is 0.00 (0 predicted); {three}"
 
 
 def test_what_moves_starts_within_its_controls():

@@ -28,7 +28,8 @@ def test_a_page_without_benchmarks():
     said = {figure(nothing).axes[0].texts[0].get_text() for figure in (speed.ratio_figure, speed.growth_figure)}
     assert said == {"nothing to draw: no benchmark has been run"}
     found = speed.numbers(nothing, 7200)
-    assert {name for name, value in found.items() if isinstance(value, str)} == {"planned", "machine", "day"}
+    words = {name for name, value in found.items() if isinstance(value, str)}
+    assert words == {"planned", "machine", "day", "runs_steps"}
     assert all(isinstance(value, str) or math.isnan(value) for value in found.values())
 
 
@@ -42,8 +43,9 @@ def test_powers_and_plans(rows):
 def test_numbers_of_the_text(rows):
     found = speed.numbers(rows, 7200)
     assert (found["train_share"], found["train_textbook"], found["train_vmap"]) == (50, 3, 1.2)
-    assert (found["overhead"], found["planned"], found["machine"], found["day"]) == (5, "7,200", "one", "today")
+    assert (found["overhead"], found["planned"], found["machine"], found["day"]) == (10, "7,200", "one", "today")
     assert [found[name] for name in ("runs_exponent", "hours", "most")] == pytest.approx([0.5, 4, 10])
+    assert found["runs_steps"] == "0.50 from 1 to 4, 0.50 from 4 to 16"
     assert math.isnan(found["curve_share"]) and math.isnan(found["points_exponent"])
 
 
