@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mli_utils.core.plateaus import monotonicity_gap
 from mli_utils.core.theory import biases_from_weights, flow_curve, solve_flow
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import in_order, style
+from mli_utils.figures.style import NARROW, in_order, style
 from mli_utils.runs.measured import cached_frame
 
 MODEL = {"noise": 0.1, "final_loss": 1e-2}  # fixed arguments of `solve_flow`
@@ -151,7 +151,7 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
 def flow_figure(flow: pd.DataFrame) -> Figure:
     """Plot diagonal weights above biases over time, one line per class, coloured in the order of learning."""
     with style():
-        figure, panels = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, layout="constrained")
+        figure, panels = plt.subplots(2, 1, figsize=(NARROW, 5), sharex=True, layout="constrained")
         for axes, measure in zip(panels, ("weight", "bias"), strict=True):
             sns.lineplot(
                 flow,
@@ -164,9 +164,11 @@ def flow_figure(flow: pd.DataFrame) -> Figure:
                 legend=measure == "weight",
                 errorbar=None,
             )
-        panels[0].set_ylabel("W of the class's own input")
-        panels[1].set(ylabel="bias b of the class", xlabel="time")
-        panels[0].legend(title="class learned", loc="center left", bbox_to_anchor=(1, 0.5))
+        panels[0].set_ylabel("weight $W_{ii}$")
+        panels[1].set(ylabel="bias $b_i$", xlabel="time")
+        handles = panels[0].get_legend().legend_handles
+        panels[0].get_legend().remove()
+        figure.legend(handles=handles, title="class learned", loc="outside upper center", ncol=len(handles) // 2)
     return figure
 
 

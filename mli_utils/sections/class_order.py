@@ -14,7 +14,7 @@ from mli_utils.core.plateaus import plateau
 from mli_utils.core.training import LOGGED_APART
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, colours, in_order, style
+from mli_utils.figures.style import LABELS, NARROW, colours, in_order, style
 from mli_utils.runs.budgets import BRIGHTNESS
 from mli_utils.runs.measured import order_correlations
 from mli_utils.runs.trained import Run, counts
@@ -287,7 +287,7 @@ def course_figure(plain: pd.DataFrame, ended: pd.DataFrame) -> Figure:
     ends = ends.assign(column=near.groupby((~near).cumsum()).cumsum())  # each goes a column further
     course = plain[plain.run == ends.run.iloc[0]].pivot(index="step", columns="label", values="output_bias")
     with style():
-        figure, axes = plt.subplots(figsize=(6.6, 4), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 3.8), layout="constrained")
         for end, colour in zip(ends.itertuples(), in_order(len(ends)), strict=True):
             axes.plot(course.index, course[end.label], color=colour, lw=1.6)
             axes.annotate(end.label, (course.index[-1], end.output_bias), (5 + 11 * end.column, 0), va="center",
@@ -304,7 +304,7 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
         return empty_figure()
     names = list(dict.fromkeys(shares["class"]))
     with style():
-        figure, axes = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 3.4), layout="constrained")
         axes.axhline(chance, color="0.4", ls=":", lw=1)
         sns.lineplot(
             shares,
@@ -318,7 +318,8 @@ def share_figure(shares: pd.DataFrame, chance: float) -> Figure:
             ax=axes,
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=LABELS["alpha"], ylabel=LABELS["share"])
-        axes.legend(title="class with", loc="upper right")
+        axes.get_legend().remove()
+        figure.legend(title="class with", loc="outside upper center", ncol=2, columnspacing=1)
     return figure
 
 

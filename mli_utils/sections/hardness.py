@@ -28,8 +28,8 @@ from mli_utils.core.parameters import Params
 from mli_utils.core.plateaus import crossing, split_curves, thresholds
 from mli_utils.core.training import LOGGED_APART, Trained, log_steps, reached, train_group
 from mli_utils.core.versions import VERSIONS
-from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.figures.kinds import empty_figure, label_rows, nothing_to_draw
+from mli_utils.figures.style import LABELS, NARROW, colours, style
 from mli_utils.runs import images as archive
 from mli_utils.runs.measured import cached_frame, cached_frames
 from mli_utils.runs.trained import progress
@@ -268,7 +268,7 @@ def steps_figure(networks: pd.DataFrame) -> Figure:
         return empty_figure()
     marks = dict(zip(PROBLEMS, ("o", "s", "^"), strict=True))
     with style():
-        figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.6), sharex=True, sharey=True, layout="constrained")
+        figure, panels = plt.subplots(2, 1, figsize=(NARROW, 6), sharex=True, sharey=True, layout="constrained")
         for axes, measure in zip(panels, ("error_plateau", "loss_plateau"), strict=True):
             for form, colour in zip(FORMS, colours(FORMS), strict=True):
                 for problem, mark in marks.items():
@@ -278,10 +278,10 @@ def steps_figure(networks: pd.DataFrame) -> Figure:
                     middle = math.exp(np.log(some.steps).mean()) if len(some) else math.nan
                     look = {"ms": 10, "mec": "white"} if filled else {"ms": 13, "mfc": "none", "mew": 2}
                     axes.plot(middle, some[measure].mean(), mark, color=colour, **look)
-            axes.set(xscale="log", title=LABELS[measure], xlabel="steps at the best learning rate")
+            axes.set(xscale="log", ylabel=LABELS[measure], ylim=(0, None))
             axes.set_xticks([], minor=True)
             axes.set_xticks(ticks := _ticks(kept.steps), [f"{tick:g}" for tick in ticks])
-        panels[0].set(ylabel="length (α)", ylim=(0, None))
+        panels[1].set_xlabel("steps at the best learning rate")
         lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(FORMS)]
         lines[2].set(markerfacecolor="none", markeredgewidth=2)
         shapes = [plt.Line2D([], [], marker=mark, ls="", color="0.5") for mark in marks.values()]
@@ -575,20 +575,21 @@ def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Fi
     """Plot the remaining loss over α, and a dot at the steps to solve each problem; an arrow if never within budget."""
     names, of_names = list(table.problem), colours(list(table.problem))
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3), layout="constrained")
+        figure, (above, below) = plt.subplots(2, 1, figsize=(NARROW, 5), layout="constrained")
         looks = {"hue": "problem", "style": "problem", "palette": of_names, "legend": False}
-        sns.lineplot(lines, x="alpha", y="to lose", **looks, ax=left)
-        left.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
+        sns.lineplot(lines, x="alpha", y="to lose", **looks, ax=above)
+        above.set(xlabel=LABELS["alpha"], ylabel="share of the loss still to lose", xlim=(0, 1), ylim=(0, 1.05))
         for place, (steps, colour) in enumerate(zip(table.steps, of_names, strict=True)):
             never = pd.isna(steps)
             at, said = (budget, "never") if never else (steps, str(steps))
             if never:
-                right.annotate("", (budget * 8, place), (at, place), arrowprops={"arrowstyle": "->", "color": colour})
-            right.plot(at, place, "o", color=colour, ms=8, mfc="white" if never else colour)
-            right.annotate(said, (at, place), (0, 8), textcoords="offset points", ha="center")
-        right.set(xscale="log", xlim=(0.5, budget * 12), xlabel="steps at the best step size")
-        right.set_yticks(range(len(names)), names)
-        right.set_ylim(len(names) - 0.5, -0.7)
+                below.annotate("", (budget * 8, place), (at, place), arrowprops={"arrowstyle": "->", "color": colour})
+            below.plot(at, place, "o", color=colour, ms=8, mfc="white" if never else colour)
+            beside = {"xytext": (-8, 0), "ha": "right"} if never else {"xytext": (8, 0)}
+            below.annotate(said, (at, place), textcoords="offset points", va="center", **beside)
+        below.set(xscale="log", xlim=(0.5, budget * 12), xlabel="steps at the best step size")
+        below.set_ylim(len(names) - 0.7, -0.9)
+        label_rows(below, names, np.arange(len(names)) - 0.75)
     return figure
 
 

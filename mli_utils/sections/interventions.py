@@ -22,7 +22,7 @@ from mli_utils.core.theory import closed_form, predicted_logits
 from mli_utils.core.versions import VERSIONS
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import PALETTE, style
+from mli_utils.figures.style import NARROW, PALETTE, style
 from mli_utils.runs.biases import biased_curves, curves_under, dose, permuted, trained_bias
 from mli_utils.runs.measured import interpolate
 from mli_utils.runs.trained import Run, counts, table
@@ -242,7 +242,7 @@ def dose_figure(means: pd.DataFrame) -> Figure:
         return empty_figure()
     doses = sorted(set(means.gap))
     with style():
-        figure, axes = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 4.2), layout="constrained")
         looks = zip(means.groupby("measure", sort=False), PALETTE[:4], ("o", "-.", ":", "-"), strict=True)
         for (name, some), colour, look in looks:
             ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
@@ -261,5 +261,5 @@ def dose_figure(means: pd.DataFrame) -> Figure:
             )
         axes.set_xticks(range(len(doses)), [f"{value:g}" for value in doses])
         axes.set(xlabel="gap of the bias given (logits)", ylabel="end of the error plateau (α)", ylim=(0, 1))
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        figure.legend(loc="outside upper center", ncol=2, columnspacing=1)
     return figure

@@ -24,7 +24,7 @@ from mli_utils.core.theory import closed_form, law
 from mli_utils.core.words import NAMES, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import LABELS, PALETTE, colours, in_order, style
+from mli_utils.figures.style import LABELS, NARROW, PALETTE, WIDEST, colours, in_order, style
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
 from mli_utils.runs.trained import Run, counts, fields_of, tidy_frame
 
@@ -402,7 +402,7 @@ def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10), rati
     """
     alphas = np.linspace(0.02, 1, 400)
     with style():
-        figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+        figure, axes = plt.subplots(figsize=(NARROW, 4.6), layout="constrained")
         axes.fill_between(alphas, 1e-4, ratio * alphas, color="0.5", alpha=0.14, lw=0)
         axes.plot(alphas, ratio * alphas, color="0.2", lw=2.2, ls="--", label="bias")
         for r, colour in zip(powers, colours(powers), strict=True):
@@ -419,7 +419,7 @@ def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10), rati
         axes.set(
             yscale="log", xlim=(0, 1), ylim=(1e-4, 1), xlabel="α", ylabel="lead in the logits (margin at the end = 1)"
         )
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        figure.legend(loc="outside upper center", ncol=2)
     return figure
 
 
@@ -430,7 +430,7 @@ def ladder_figure(ends: pd.DataFrame) -> Figure:
     pooled = accuracy(ends).set_index(["rung", "over"])["mean"]
     depths = sorted(ends.depth.unique())
     with style():
-        figure, panels = plt.subplots(2, 3, figsize=(8.4, 5.8), sharex=True, sharey=True, layout="constrained")
+        figure, panels = plt.subplots(2, 3, figsize=(WIDEST, 5.6), sharex=True, sharey=True, layout="constrained")
         for axes, rung in zip(panels.flat, RUNGS, strict=False):
             axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
             for depth, colour in zip(depths, in_order(len(depths)), strict=True):
@@ -440,7 +440,8 @@ def ladder_figure(ends: pd.DataFrame) -> Figure:
             axes.set(xlim=(-0.02, 1), ylim=(-0.02, 1), aspect="equal")
         panels[0, 2].tick_params(labelbottom=True)
         panels[1, 2].set_axis_off()
-        panels[1, 2].legend(*panels[0, 0].get_legend_handles_labels(), title="depth", loc="center", ncol=2)
+        handles = panels[0, 0].get_legend_handles_labels()
+        figure.legend(*handles, title="depth", loc="outside upper left", ncol=len(depths), columnspacing=1)
         figure.supxlabel("predicted end of the error plateau (α)")
         figure.supylabel("measured end (α)")
     return figure
@@ -468,7 +469,7 @@ def parts_figure(sizes: pd.DataFrame) -> Figure:
         "of_bias": ("bias", "--", "0.2"),  # as in `race_figure`
     }
     with style():
-        figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True, layout="constrained")
+        figure, panels = plt.subplots(1, 2, figsize=(WIDEST, 3.4), sharey=True, layout="constrained")
         for axes, (_, some) in zip(panels, sizes.groupby(SETTING, sort=False), strict=False):
             of = some.iloc[0]
             axes.axvspan(0, of.mean_end, color="0.5", alpha=0.14, lw=0)
@@ -479,5 +480,5 @@ def parts_figure(sizes: pd.DataFrame) -> Figure:
             axes.set_title(said, fontsize="medium")
             axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
         panels[0].set_ylabel("size in the logits")
-        panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncol=3)
     return figure
