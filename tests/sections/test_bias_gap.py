@@ -113,6 +113,6 @@ def test_what_moves_starts_within_its_controls():
 def test_the_figure_has_weights_above_biases():
     figure = section.flow_figure(section.through_time(3, 0.4, 3, points=20))
     weights, biases = figure.axes
-    assert len(weights.lines) >= 3 and weights.get_legend().get_title().get_text() == "class learned"
+    assert len(weights.lines) >= 3 and figure.legends[0].get_title().get_text() == "class learned"
     assert biases.get_xlabel() == "time"
     plt.close(figure)

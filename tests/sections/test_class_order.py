@@ -157,7 +157,7 @@ def test_shares_along_the_line(classes, curves):
     assert of_first.share.tolist() == pytest.approx([0, 0.8, 1.0, 1 / 3, 1 / 3])
     assert len(shares) == 2 * 3 * 5
     figure = section.share_figure(shares, chance=0.1)
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(section.KINDS.values())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(section.KINDS.values())
     plt.close(figure)
 
 

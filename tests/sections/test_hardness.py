@@ -305,7 +305,7 @@ def test_dots_stand_at_steps_and_plateaus():
 
 def test_a_dot_says_how_many_steps_and_an_arrow_never():
     lines = pd.concat(pd.DataFrame({"problem": name, "alpha": [0, 1], "to lose": [1, 0]}) for name in TABLE.problem)
-    left, right = hardness.hardness_figure(lines, TABLE, 500).axes
-    assert [float(dot.get_xdata()[0]) for dot in right.lines] == [1, 300, 500]
-    assert [text.get_text() for text in right.texts] == ["1", "300", "", "never"]
-    assert len(left.lines) == 3
+    above, below = hardness.hardness_figure(lines, TABLE, 500).axes
+    assert [float(dot.get_xdata()[0]) for dot in below.lines] == [1, 300, 500]
+    assert [text.get_text() for text in below.texts] == ["1", "300", "", "never", *TABLE.problem]
+    assert len(above.lines) == 3
