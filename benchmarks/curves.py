@@ -19,6 +19,7 @@ from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.parameters import Params
 from mli_utils.core.theory import predicted_logits
 from mli_utils.core.training import train_group
+from mli_utils.core.words import NAMES
 from mli_utils.runs import images, settings
 
 EPOCHS = 5  # that the network trains, on the first images; how well is not what is measured
@@ -164,7 +165,7 @@ def law(rounds: int, number: int = 51) -> list[dict]:
             "law",
             f"{number} points, {len(some):,} images of {config.dataset}, 10 layers {config.width} wide",
             lambda predicted=predicted: timed(predicted),
-            {f"evaluation on {config.dataset}": lambda evaluated=evaluated: timed(evaluated)},
+            {f"measuring it on {NAMES.get(config.dataset, config.dataset)}": lambda evaluated=evaluated: timed(evaluated)},
             None,
             rounds,
         )

@@ -68,7 +68,7 @@ def test_the_law_is_measured_beside_the_evaluation(monkeypatch):
     monkeypatch.setattr(curves, "network", lambda: mli.RunConfig(depth=3, width=16))
     monkeypatch.setattr(curves, "ends", lambda config: [dict(mli.build(config).named_parameters())] * 2)
     rows = curves.law(1, 3)
-    assert [(row["name"], row["alternative"]) for row in rows] == [("law", "evaluation on digits")] * 2
+    assert [(row["name"], row["alternative"]) for row in rows] == [("law", "measuring it on digits")] * 2
 
 
 def test_bench_leaves_rows_for_the_page(monkeypatch, capsys):

@@ -20,6 +20,7 @@ GROWING = {"grow_runs": "runs trained together", "grow_points": "points of a cur
 WORK = {  # benchmark: in words
     "train_fcn": "training",
     "curve_fcn": "a curve",
+    "law": "a curve by the law",
     "train_conv": "training VGG-16",
     "own_fcn": "own network, a point",
     "own_cnn": "own CNN, a point",
@@ -143,6 +144,8 @@ def numbers(rows: pd.DataFrame, runs: int) -> dict[str, float | str]:
     exponent, plan = exponents(rows).exponent, many_runs(rows, runs, [1])
     return {
         **{f"{work}_share": 100 * share.get(f"{work}_fcn", math.nan) for work in ("train", "curve")},
+        "conv_share": 100 * share.get("train_conv", math.nan),
+        "conv_in_turn": ratio.get(("train_conv", "in"), math.nan),
         "train_textbook": ratio.get(("train_fcn", "textbook"), math.nan),
         "train_vmap": ratio.get(("train_fcn", "torch.func"), math.nan),
         "curve_textbook": ratio.get(("curve_fcn", "textbook"), math.nan),
@@ -157,5 +160,5 @@ def numbers(rows: pd.DataFrame, runs: int) -> dict[str, float | str]:
         "most": plan.most.max(),
         "hours": plan.hours.max(),
         "machine": next(iter(rows.machine), "no machine yet"),
-        "day": next(iter(rows.date), "no day yet"),
+        "day": " to ".join(sorted({rows.date.min(), rows.date.max()})) if len(rows) else "no day yet",
     }
