@@ -68,6 +68,7 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
     decided = ledger.verdict.isin(["holds", "fails"])
     tested = decided & (ledger.over != "exact")
     of_the_paper, ours = ledger.cite == "wang2023", ledger.source == "ours"
+    bound_first = ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)
     short = (ledger.n < ledger.needed.fillna(math.inf)) & (ledger.verdict != "not run")
     return {
         "claims": len(ledger),
@@ -78,7 +79,8 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
         "wrong": LEVEL * tested.sum(),
         "undecided_by_design": int((short & ~decided).sum()),
         "judged": int(ledger.first_run.ne("").sum()),
-        "bound_first": int((ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)).sum()),
+        "late_bounds": score(ledger.verdict[ledger.first_run.ne("") & ~bound_first]),
+        "bound_first": int(bound_first.sum()),
         "of_the_paper": score(ledger.verdict[of_the_paper]),
         "of_others": score(ledger.verdict[~of_the_paper & ~ours]),
         "ours": score(ledger.verdict[ours]),

@@ -42,11 +42,11 @@ def span(row: Mapping, form: str = ".2f") -> str:
     value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):
         return "–"
-    interval = "" if low is None or math.isnan(low) else f" ({_number(low, form)} to {_number(high, form)})"
-    return f"{_number(value, form)}{interval}".replace("-", "−")
+    interval = "" if low is None or math.isnan(low) else f" ({number(low, form)} to {number(high, form)})"
+    return f"{number(value, form)}{interval}".replace("-", "−")
 
 
-def _number(value: float, form: str) -> str:
+def number(value: float, form: str) -> str:
     """Format a number: a large one without an exponent, other exponents as powers of ten."""
     if form.endswith("g") and 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"

@@ -126,6 +126,8 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
         if len(of) > 1
     }
     return {
+        "smallest": configurations.delta.min(),
+        "largest": configurations.delta.max(),
         "configurations": len(configurations),
         "configurations_a_point": len(configurations) // len(gaps),
         "deep": len(deep),

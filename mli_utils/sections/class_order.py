@@ -12,7 +12,7 @@ from mli_utils.core.config import FIELDS
 from mli_utils.core.estimates import ESTIMATE, clustered_mean, clustered_share, mean_and_interval
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.training import LOGGED_APART
-from mli_utils.core.words import span
+from mli_utils.core.words import number, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, NARROW, colours, in_order, style
 from mli_utils.runs.budgets import BRIGHTNESS
@@ -375,8 +375,8 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
     compared = recomputed(fitted, plain)
     of_designs = designs.groupby("design").seed.nunique()
     return {
-        "decorrelation": 1 - compared.correlation.min(),
-        "deviation": compared.deviation.max(),
+        "decorrelation": number(1 - compared.correlation.min(), ".0e"),
+        "deviation": number(compared.deviation.max(), ".0e"),
         "logged_apart": LOGGED_APART,
         "never_ranked": plain.separated_at.isna().sum(),
         "plain_classes": len(plain),

@@ -180,12 +180,15 @@ def measured(
         "late-bias-narrows-the-gap": gap[USUAL] - gap[latest],
         "late-bias-shortens-the-plateau": length[USUAL] - length[latest],
         "mild-imbalance-changes-little": gap["unequal classes"] - gap[USUAL],
-        "the-plateau-moves-with-the-gap": estimates.rank_correlation(
-            ways, "bias_gap", "error_plateau", ["training"], "seed"
-        ),
+        "the-plateau-moves-with-the-gap": with_gap(ways),
         "bias-in-step-shortens-the-plateau": power[1.0] - power[depth],
         "bias-last-keeps-the-answers": paths[paths.path == "then the bias"].groupby("seed").error.max(),
     }
+
+
+def with_gap(ways: pd.DataFrame) -> dict:
+    """Correlate gap and error plateau over the networks of `arm_lengths`, each way to train held."""
+    return estimates.rank_correlation(ways, "bias_gap", "error_plateau", ["training"], "seed")
 
 
 def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ramps: pd.DataFrame) -> dict:
@@ -203,6 +206,7 @@ def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ra
         "least": dosed[smallest],
         "most": dosed[largest],
         **{f"doses by {name}": span(found, ".3f") for name, found in determinations.items()},
+        "moves_with_gap": span(with_gap(ways)),
         "late": ways.freeze_bias.max(),
         "late_gap": span(late.iloc[0]),
         "late_error": span(late.iloc[1]),

@@ -1,11 +1,13 @@
 """Shallow and deep networks on the linear path (section 01)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
+from mli_utils.core.config import RunConfig
 from mli_utils.core.estimates import at_most
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.words import NAMES
@@ -42,13 +44,24 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 01, from runs and curves of `shallow` and `deep` networks."""
-    lost = lost_halfway(fitted)
+    lost, lengths = lost_halfway(fitted), plateaus(fitted)
+    rises = (lengths.bump > RISE).groupby(lengths.network).sum()
     return {
         **{network: _named(of_network[0]) for network, of_network in runs.items()},
         **{f"{network}_half": 100 * lost[network].mean() for network in runs},
-        "monotone": int((plateaus(fitted).bump <= RISE).sum()),
+        "monotone": int((lengths.bump <= RISE).sum()),
+        **{f"rising_{network}": int(rises.get(network, 0)) for network in runs},
+        "differ": _differences(of_network[0].config for of_network in runs.values()),
         **counts(chain(*runs.values())),
     }
+
+
+def _differences(configs: Iterable[RunConfig]) -> str:
+    """Name in words what kinds of network differ in."""
+    fields = {"depth": "depth", "init_scale": "initialization scale", "dataset": "images", "width": "width"}
+    found = [asdict(config) for config in configs]
+    *first, last = [said for name, said in fields.items() if len({one[name] for one in found}) > 1] or ["nothing"]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _named(run: Run) -> str:

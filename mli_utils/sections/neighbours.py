@@ -331,6 +331,10 @@ def numbers(
         "bump_gap": span(rank_correlation(of_adam, "bias_gap", "bump", cluster="seed")),
         "rate_adam": fastest[fastest.rule == "Adam"].lr.max(),
         "rate_momentum": fastest[fastest.rule == "momentum"].lr.max(),
+        "deepest_steps": span(
+            rank_correlation(grid[grid.depth == grid.depth.max()], "error_plateau", "steps_to_fit", HELD)
+        ),
+        "dataset": runs[0].config.dataset,
         "rising_grid": (grid.bump > RISE).sum(),
         "in_grid": grid.bump.count(),
         "shown": grid.steps_to_fit.count(),

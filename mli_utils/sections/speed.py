@@ -80,7 +80,7 @@ def growth_figure(rows: pd.DataFrame) -> Figure:
             if name in fitted.index:
                 sizes = np.array([points.number.min(), points.number.max()])
                 power, factor = fitted.loc[name]
-                axes.plot(sizes, factor * sizes**power, color="0.4", ls="--", label=f"∝ n^{power:.2f}")
+                axes.plot(sizes, factor * sizes**power, color="0.4", ls="--", label=f"$\\propto n^{{{power:.2f}}}$")
                 axes.legend()
             axes.set(xscale="log", yscale="log", xlabel=work, ylabel="seconds")
             axes.set_xticks(points.number, [f"{size:g}" for size in points.number])

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mli_utils.core.config import FIELDS, InputError, make_config
-from mli_utils.core.estimates import at_most, clustered_mean, intervals
+from mli_utils.core.estimates import at_most, clustered_mean, intervals, mean_and_interval
 from mli_utils.core.plateaus import plateau, split_curves
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
@@ -152,6 +152,10 @@ def numbers(runs: Sequence[Run], plateaus: pd.DataFrame, predictions: pd.DataFra
         "rising_deepest": (rise > RISE).sum(),
         "replaced_deepest": len(rise),
         "rise_deepest": rise.mean(),
+        **{
+            f"deepest/{start}": span(mean_and_interval(of_start))
+            for start, of_start in deepest(plateaus[plateaus.bias == "output"]).groupby("from").error_plateau
+        },
         "first": span(clustered_mean(first_guesses(own), "seed", (0, 1))),
         "middle": middle,
         "shallowest": own.depth.min(),

@@ -208,7 +208,7 @@ def moving(square: pd.DataFrame, depth: int) -> Moving | None:
     paths = {"linear": ("solid", lambda alpha: alpha), "homogeneous": ("dash", lambda alpha: alpha**depth)}
     dense = np.linspace(0, 1, 101)
     always, read, axes = [], {}, {}
-    for name, axis, domain in (("error", "", [0, 0.4]), ("loss", "2", [0.6, 1])):
+    for name, axis, domain in (("error", "", [0, 0.36]), ("loss", "2", [0.62, 0.98])):
         table = square.pivot_table(index="alpha_weights", columns="alpha_bias", values=name)
         read[axis] = RegularGridInterpolator((table.index, table.columns), table.to_numpy())
         there = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}

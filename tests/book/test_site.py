@@ -14,7 +14,11 @@ from mli_utils.book.site import CHROMIUM
 
 MEGABYTE = 1e6
 LONGEST_WAIT = 20_000  # milliseconds, for a page's scripts
-THEMES = ("light", "dark")
+AXE = {"resultTypes": ["violations"]}
+THEMES = {  # and which of axe-core's rules can find something there: all, then those that depend on what is seen
+    "light": AXE,
+    "dark": {**AXE, "runOnly": {"type": "tag", "values": ["cat.color", "cat.text-alternatives"]}},
+}
 
 # What axe-core finds serious and not we make, but the theme or what it stands on: the rule, on what, and the cause.
 OF_THE_THEME = (
@@ -113,10 +117,10 @@ def visited(window, address, pages):
         settle(page)
         facts = page.evaluate(PAGE_FACTS)
         facts.update(errors=list(errors), asked=list(asked))
-        for theme in THEMES:
+        for theme, rules in THEMES.items():
             page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
             page.wait_for_timeout(400)  # colours fade over
-            facts[theme] = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+            facts[theme] = Axe().run(page, options=rules).response["violations"]
         page.context.close()
         found[name] = facts
     return found

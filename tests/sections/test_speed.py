@@ -57,5 +57,5 @@ def test_figures_show_each_row(rows):
     labels = [text.get_text() for text in ratios.axes[0].texts]
     assert {"training: textbook loop", "training: torch.func vmap"} <= set(labels)
     points, line = growth.axes[0].lines
-    assert points.get_ydata().tolist() == [3, 6, 12] and line.get_label() == "∝ n^0.50"
+    assert points.get_ydata().tolist() == [3, 6, 12] and line.get_label() == r"$\propto n^{0.50}$"
     plt.close("all")
