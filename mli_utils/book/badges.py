@@ -11,6 +11,7 @@ from mli_utils.claims import sources, statements
 from mli_utils.core.words import span
 
 LEDGER = f"notebooks/{sources.LEDGER}"
+LONGEST_KEPT = 40  # characters of a formula that may stand on a line with a bracket before and a sign after it
 
 
 class Verdict(SphinxRole):
@@ -42,12 +43,27 @@ def _found() -> dict[str, tuple[statements.Claim, dict]]:
     return {name: (claim, measured.get(name, {"verdict": "not run"})) for name, claim in claims.items()}
 
 
-def _keep_percent(app: Sphinx, page: nodes.document) -> None:
-    """Keep `%` on the line of its number; a number from the data is a node of its own, before the text ` %`."""
+def _keep_together(app: Sphinx, page: nodes.document) -> None:
+    """Keep `%` on the line of its number, and brackets and punctuation on that of the formula that they touch."""
     for text in list(page.findall(nodes.Text)):
-        kept = re.sub(r"(^|(?<=\d)) %", "\u00a0%", text)
+        kept = re.sub(r"^ %|(?<=\d) ?%", "\u00a0%", text)  # a number from the data is a node of its own, before ` %`
         if kept != text and not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.math, nodes.raw)):
             text.parent.replace(text, nodes.Text(kept))
+    for math in list(page.findall(nodes.math)):
+        parent, place = math.parent, math.parent.index(math)
+        before, after = ((parent[i : i + 1] or [None])[0] if i >= 0 else None for i in (place - 1, place + 1))
+        opens = isinstance(before, nodes.Text) and re.search(r"[(\[]$", before)
+        closes = isinstance(after, nodes.Text) and re.match(r"[^\s\w(]+", after)
+        if not (opens or closes) or len(math.astext()) > LONGEST_KEPT:
+            continue
+        parent.replace(math, kept := nodes.inline(classes=["kept"]))
+        if opens:
+            kept += nodes.Text(opens[0])
+            parent.replace(before, nodes.Text(before[: opens.start()]))
+        kept += math
+        if closes:
+            kept += nodes.Text(closes[0])
+            parent.replace(after, nodes.Text(after[closes.end() :]))
 
 
 def _same_on_one_page(app: Sphinx, config) -> None:
@@ -59,7 +75,7 @@ def _same_on_one_page(app: Sphinx, config) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role with Sphinx."""
     app.connect("config-inited", _same_on_one_page)
-    app.connect("doctree-read", _keep_percent)
+    app.connect("doctree-read", _keep_together)
     app.add_config_value("mli_claims", {}, "")
     app.add_role("verdict", Verdict())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -81,6 +81,8 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
         "judged": int(ledger.first_run.ne("").sum()),
         "late_bounds": score(ledger.verdict[ledger.first_run.ne("") & ~bound_first]),
         "bound_first": int(bound_first.sum()),
+        "stated": int((ledger.source == "abstract").sum()),
+        "reported": int((ledger.source == "section").sum()),
         "of_the_paper": score(ledger.verdict[of_the_paper]),
         "of_others": score(ledger.verdict[~of_the_paper & ~ours]),
         "ours": score(ledger.verdict[ours]),

@@ -93,7 +93,7 @@ def origin(runs: "Iterable[Run]") -> dict:
     made = [run.provenance for run in runs]
     values = {name: sorted({each[name] for each in made}) for name in ("code", "device", "torch")}
     seeds = sorted({run.config.seed for run in runs})
-    mixed = [name for name in values if len(values[name]) > 1]
+    mixed = [name for name in ("device", "torch") if len(values[name]) > 1]
     runs_, seeds_ = (f"{name}{'s' * (len(some) > 1)}" for some, name in ((runs, "run"), (seeds, "seed")))
     line = (
         f"Profile {here['profile']}; {len(runs)} {runs_}, {seeds_} {_ranges(seeds)}; code {', '.join(values['code'])}; "

@@ -154,6 +154,7 @@ def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
                 _name_stretches(axes, image, row, true[image], half)
             axes.hlines(np.arange(count - 1) + 0.5, -half, 1 + half, color="white", lw=1.5)
             axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], title=f"{path} path", yticks=[])
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
             axes.grid(False)
     return figure
 

@@ -366,6 +366,13 @@ def measured(of_designs: dict, classes: pd.DataFrame, curves: pd.DataFrame, tole
     }
 
 
+def _without_first(plain: pd.DataFrame) -> pd.Series:
+    """Return Kendall's τ of ranking clock and biases over the classes of each network but the first learned."""
+    at = plain.separated_at.fillna(np.inf)
+    timed = orders(plain[at > at.groupby(plain.run).transform("min")])
+    return timed[timed.clock == "ranking"].bias_order
+
+
 def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFrame, designs: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 07: of all runs, and of `measured`'s frames."""
     members = runs[0].summary["class_counts"]
@@ -377,6 +384,7 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
     return {
         "decorrelation": number(1 - compared.correlation.min(), ".0e"),
         "deviation": number(compared.deviation.max(), ".0e"),
+        "without_first": span(mean_and_interval(_without_first(plain))),
         "logged_apart": LOGGED_APART,
         "never_ranked": plain.separated_at.isna().sum(),
         "plain_classes": len(plain),

@@ -71,6 +71,12 @@ def _ends(pairs: pd.DataFrame) -> tuple[int, int, float, float]:
     return pairs.depth.min(), pairs.depth.max(), pairs.init_scale.min(), pairs.init_scale.max()
 
 
+FULL_BATCH = (  # told where it is among the ways to train
+    "A full batch has more epochs, since it takes one step in each; it compares with batches of the map's size at the "
+    "same learning rate."
+)
+
+
 def training_effects(fitted: pd.DataFrame, base: Mapping, tolerance: float = 0.1) -> pd.DataFrame:
     """Return `effects` of networks trained in several ways, with `training`, what differs from `base`, in words."""
     pairs = effects(fitted, tolerance, list(TRAINING))
@@ -163,6 +169,7 @@ def numbers(runs: Sequence[Run], of_cells: pd.DataFrame, ways: pd.DataFrame, bou
         "all_cells": len(of_cells),
         **{f"effect_{name}": span(effect.loc[corner]) for name, corner in corners.items()},
         **{f"gap_{name}": gap.get(corner, np.nan) for name, corner in corners.items()},
+        "full_batch": FULL_BATCH if ways.training.str.contains("full batch").any() else "",
         "base_effect": span(ways[(ways.measure == EFFECT) & (ways.training == BASE)].iloc[0]),
         **{f"{place}_effect": span(changed.iloc[i]) for place, i in (("least", 0), ("most", -1))},
         **{f"{place}_training": changed.training.iloc[i] for place, i in (("least", 0), ("most", -1))},
@@ -230,7 +237,7 @@ def map_figure(of_cells: pd.DataFrame, bound: float) -> Figure:
         for row in of_cells.to_dict("records"):
             place = scales.get_loc(row["init_scale"]), depths.get_loc(row["depth"])
             ink = "white" if abs(row["mean"]) > 0.72 * limit else "black"
-            value, _, interval = span(row).partition(" ")
+            value, _, interval = span(row, ".3f").partition(" ")
             look = {"ha": "center", "color": ink, "textcoords": "offset points", "xy": place}
             weight = "bold" if row["marked"] else "normal"
             axes.annotate(value + "*" * row["marked"], xytext=(0, 5), va="center", weight=weight, size=12, **look)

@@ -45,12 +45,11 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 01, from runs and curves of `shallow` and `deep` networks."""
     lost, lengths = lost_halfway(fitted), plateaus(fitted)
-    rises = (lengths.bump > RISE).groupby(lengths.network).sum()
+    rises, of_networks = (lengths.bump > RISE).groupby(lengths.network).sum(), lengths.dropna().groupby("network")
     return {
         **{network: _named(of_network[0]) for network, of_network in runs.items()},
         **{f"{network}_half": 100 * lost[network].mean() for network in runs},
-        "monotone": int((lengths.bump <= RISE).sum()),
-        **{f"rising_{network}": int(rises.get(network, 0)) for network in runs},
+        **{f"rising_{network}": f"{rises.get(network, 0)} of {len(some)}" for network, some in of_networks},
         "differ": _differences(of_network[0].config for of_network in runs.values()),
         **counts(chain(*runs.values())),
     }

@@ -56,7 +56,7 @@ def ratio_figure(rows: pd.DataFrame) -> Figure:
         axes.vlines([1] * len(rows), rest - 0.5, rest, color="0.3", lw=1, ls=":")
         axes.errorbar(rows.ratio, places, xerr=ends, fmt="o", color=PALETTE[0], ms=7, lw=2, capsize=3)
         for place, row in zip(places, rows.itertuples(), strict=True):
-            axes.annotate(f"{row.ratio:.1f}", (row.high, place), (6, 0), textcoords="offset points", va="center")
+            axes.annotate(f"{row.ratio:.2g}", (row.high, place), (6, 0), textcoords="offset points", va="center")
         axes.set(xscale="log", xlabel="times as long as this package takes", xlim=(0.7, 1.4 * rows.high.max()))
         ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= 1.4 * rows.high.max()]
         axes.set_xticks(ticks, map(str, ticks), minor=False)

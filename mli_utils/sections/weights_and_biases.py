@@ -251,7 +251,7 @@ def moving(square: pd.DataFrame, depth: int) -> Moving | None:
                 "marker": {"size": 13, "color": PALETTE[place], "line": {"color": "white", "width": 2}},
                 "text": [f"<b>{path} {read[axis]((alpha, bias(alpha))):.2f}</b>"],
                 "textposition": _beside(alpha, bias(alpha), place),
-                "textfont": {"color": "white", "size": 13, "shadow": "0 0 3px black, 0 0 3px black"},
+                "textfont": {"color": "white", "size": 11, "shadow": "0 0 3px black, 0 0 3px black"},
                 "cliponaxis": False,
                 "hoverinfo": "skip",
                 "showlegend": False,
@@ -409,7 +409,8 @@ def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10), rati
             axes.plot(alphas, alphas**r, color=colour, label=f"signal, r = {r}")
             crossing = ratio ** (1 / (r - 1))
             axes.plot(crossing, ratio * crossing, "o", color=colour, ms=7)
-            axes.annotate(f"{crossing:.2f}", (crossing, ratio * crossing), (5, -13), textcoords="offset points")
+            look = {"textcoords": "offset points", "path_effects": [withStroke(linewidth=3, foreground="white")]}
+            axes.annotate(f"{crossing:.2f}", (crossing, ratio * crossing), (6, -13), zorder=4, **look)
         for depth, some in measured.groupby("depth"):
             of_alpha = some.groupby("alpha").gain
             axes.fill_between(of_alpha.min().index, of_alpha.min(), of_alpha.max(), color=PALETTE[3], alpha=0.25, lw=0)

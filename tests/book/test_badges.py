@@ -19,11 +19,14 @@ FOUND = {"id": "longer", "verdict": "fails", "value": -0.5, "low": -0.75, "high"
 def built(tmp_path, monkeypatch):
     """Builds a site of one page, and of a ledger if asked for; returns the page and what Sphinx warned of."""
 
-    def build(text, pages=("05_some",), ledger=True):
+    def build(text, pages=("05_some",), ledger=True, extensions=()):
         monkeypatch.setattr(statements, "load", lambda: [CLAIM])
         monkeypatch.setattr(sources, "about", lambda section: {"claims": [FOUND]} if section in pages else {})
         (tmp_path / "notebooks").mkdir()
-        (tmp_path / "conf.py").write_text('extensions = ["myst_parser", "mli_utils.book.badges"]', encoding="utf-8")
+        (tmp_path / "conf.py").write_text(
+            f'extensions = ["myst_parser", "mli_utils.book.badges"]\nmyst_enable_extensions = {list(extensions)}',
+            encoding="utf-8",
+        )
         (tmp_path / "index.md").write_text(f"# A page\n\n{text}\n", encoding="utf-8")
         if ledger:
             (tmp_path / "notebooks" / "12_claims.md").write_text("---\norphan: true\n---\n# L\n", encoding="utf-8")
@@ -54,6 +57,11 @@ def test_a_claim_that_is_not_there_is_a_warning(built):
 
 
 def test_percent_stays_on_the_line_of_its_number(built):
-    page, _ = built("Of **40** % and 95 % each; `40 % 3` stays.")
+    page, _ = built("Of **40** % and 95 % or 3% each; `40 % 3` stays.")
     (said,) = (paragraph.get_text() for paragraph in page.select("p") if "each" in paragraph.get_text())
-    assert said == "Of 40\u00a0% and 95\u00a0% each; 40 % 3 stays."
+    assert said == "Of 40\u00a0% and 95\u00a0% or 3\u00a0% each; 40 % 3 stays."
+
+
+def test_signs_stay_on_the_line_of_their_formula(built):
+    page, _ = built("It moves ($x = 1$), and $y$ too; $z$.", extensions=["dollarmath"])
+    assert [kept.get_text() for kept in page.select("span.kept")] == [r"(\(x = 1\)),", r"\(z\)."]

@@ -42,6 +42,8 @@ def test_the_ledger_by_section_and_in_numbers(measured):
         "judged": 2,
         "bound_first": 0,
         "late_bounds": "1 of 2 claims holds, 1 is undecided",
+        "stated": 3,
+        "reported": 0,
         "of_the_paper": "1 of 3 claims holds, 1 is undecided, 1 was not run",
         "of_others": "0 of 0 claims hold",
         "ours": "0 of 1 claim holds, 1 was not run",

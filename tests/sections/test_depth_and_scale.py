@@ -139,8 +139,8 @@ def test_the_map_writes_value_interval_and_pairs_into_each_cell():
     )
     figure = section.map_figure(frame, 0.05)
     said = [text.get_text() for text in figure.axes[0].texts]
-    assert said == ["0.00", "(−0.10 to 0.10)\nn = 5", "0.30*", "(0.20 to 0.40)\nn = 5"] + [
-        *("−0.01", "(−0.02 to 0.01)\nn = 5", "–", "\nn = 0")
+    assert said == ["0.000", "(−0.100 to 0.100)\nn = 5", "0.300*", "(0.200 to 0.400)\nn = 5"] + [
+        *("−0.010", "(−0.020 to 0.010)\nn = 5", "–", "\nn = 0")
     ]
     assert len(figure.axes[0].lines) == 2  # below the marked cell and beside it
     plt.close(figure)
