@@ -22,7 +22,7 @@ window.addEventListener("load", async () => {
       else target.removeAttribute("tabindex");
     }
   });
-  for (const part of document.querySelectorAll('.bd-content figure, .bd-content .pst-scrollable-table-container, .interactive .scrolled, .bd-content mjx-container[display="true"]')) {
+  for (const part of document.querySelectorAll('.bd-content figure, .bd-content .pst-scrollable-table-container, .bd-content .cell_output, .interactive .scrolled, .bd-content mjx-container[display="true"]')) {
     sized.observe(part);
   }
 });
