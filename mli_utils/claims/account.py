@@ -71,8 +71,6 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
     bound_first = ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)
     short = (ledger.n < ledger.needed.fillna(math.inf)) & (ledger.verdict != "not run")
     return {
-        "claims": len(ledger),
-        "score": score(ledger.verdict),
         "corrected": score(ledger.corrected),
         "lost": int((decided & (ledger.corrected == "undecided")).sum()),
         "tested": int(tested.sum()),
