@@ -161,11 +161,12 @@ def law(rounds: int, number: int = 51) -> list[dict]:
         def evaluated(start=start, end=end, some=some, model=model) -> dict[str, np.ndarray]:
             return curve(model, start, end, points, "linear", some)
 
+        measuring = f"measuring it on {NAMES.get(config.dataset, config.dataset)}"
         rows += compare(
             "law",
             f"{number} points, {len(some):,} images of {config.dataset}, 10 layers {config.width} wide",
             lambda predicted=predicted: timed(predicted),
-            {f"measuring it on {NAMES.get(config.dataset, config.dataset)}": lambda evaluated=evaluated: timed(evaluated)},
+            {measuring: lambda evaluated=evaluated: timed(evaluated)},
             None,
             rounds,
         )
