@@ -51,7 +51,8 @@ def _keep_together(app: Sphinx, page: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(kept))
     for math in list(page.findall(nodes.math)):
         parent, place = math.parent, math.parent.index(math)
-        before, after = ((parent[i : i + 1] or [None])[0] if i >= 0 else None for i in (place - 1, place + 1))
+        before = parent[place - 1] if place else None
+        after = parent[place + 1] if place + 1 < len(parent) else None
         opens = isinstance(before, nodes.Text) and re.search(r"[(\[]$", before)
         closes = isinstance(after, nodes.Text) and re.match(r"[^\s\w(]+", after)
         if not (opens or closes) or len(math.astext()) > LONGEST_KEPT:

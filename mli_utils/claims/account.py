@@ -165,16 +165,15 @@ def _card(row: Mapping) -> str:
     """Return a claim's card in MyST Markdown: badge and statement, what was found, and folded how it was judged."""
     verdict, n = row["verdict"], row["n"]
     found = "Nothing was measured under these settings."
+    quantity = row["quantity"][0].upper() + row["quantity"][1:]
     if verdict != "not run":
         exact = row["over"] == "exact"
         over = "" if exact else f" over {counted(n, row['cluster'])}"
         few = f"; at least {FEWEST} are needed" if not exact and n < FEWEST else ""
         value = f"{span(row, '.3g')}{over}" if n or exact else "there was nothing to measure it on"
-        quantity = row["quantity"][0].upper() + row["quantity"][1:]
-        found = f"{quantity}: **{value}**{few}. Asked: {Predicate.parse(row['predicate'])}."
+        found = f"**{value}**{few}. Asked: {Predicate.parse(row['predicate'])}."
     at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
     facts = {
-        "Quantity": row["quantity"] if verdict == "not run" else "",
         "What would make it fail": row["can_fail"],
         "With another tolerance of the plateau": ", ".join(at),
         "After Holm's correction": row["corrected"] if row["p"] == row["p"] else "",
@@ -187,7 +186,7 @@ def _card(row: Mapping) -> str:
         [
             f'<div class="claim" id="{card(row["id"])}" data-verdict="{verdict}" data-source="{row["source"]}">',
             f'<span class="verdict {verdict.replace(" ", "-")}">{BADGES[verdict]}</span> **{row["statement"]}**{cite}',
-            " ".join(filter(None, (found, row["remark"] if verdict != "holds" else ""))),
+            " ".join(filter(None, (f"{quantity}:", found, row["remark"] if verdict != "holds" else ""))),
             "<details><summary>How it was judged</summary>",
             *(f"{name}\n: {fact}" for name, fact in facts.items() if fact),
             f"Figure\n: {{numref}}`{row['figure']}` of {{doc}}`{row['section']}`",

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mli_utils.core import estimates
 from mli_utils.core.config import InputError
 from mli_utils.core.plateaus import classes_of, thresholds
-from mli_utils.figures.style import LABELS, NARROW, PALETTE, STYLE, WIDEST, colours, dashes, style
+from mli_utils.figures.style import LABELS, NARROW, PALETTE, QUARTERS, STYLE, WIDEST, colours, dashes, style
 
 ROW_LABEL, ROW_MARK = 0.24, 0.15  # inches: height of a row's label, and of each of its marks
 LEGEND_LINE = 32  # characters that fit a legend in one line
@@ -76,7 +76,7 @@ def curve_figure(
             for classes in classes_of(curves).dropna().unique() if measure in ("loss", "error") else ():
                 axes.axhline(thresholds(classes, 0)[measure], color="0.4", ls=":", lw=1)
             axes.set_xlim(0, 1)
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            axes.set_xticks(*QUARTERS)
             if place % len(groups) == 0:
                 axes.set_ylabel(labels.get(measure, measure))
             if columns and place < len(groups):
@@ -124,7 +124,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
             1, len(measures), figsize=(4.2 * len(measures), 3.8), sharey=True, squeeze=False, layout="constrained"
         )
         shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "native_scale": True}
-        shared["palette"] = colours(list(frame[hue].unique()))
+        shared["palette"] = colours(frame[hue].unique())
         for axes, measure in zip(panels.flat, measures, strict=True):
             sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
             sns.pointplot(

@@ -23,6 +23,7 @@ ROLES = (  # names that have one place in PALETTE and DASHES in every figure
     ("none", "no bias", "no biases", "without biases", "trained without"),
 )
 WIDEST = 7.4  # inches; wider figures are shrunk on the page, and their words with them
+QUARTERS = ([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])  # ticks of α
 NARROW = 4.5  # inches; what a phone shows whole
 STYLE = {
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so every machine draws the same

@@ -26,7 +26,7 @@ from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
-from mli_utils.figures.style import LABELS, PALETTE, WIDEST, colours, dashes, style
+from mli_utils.figures.style import LABELS, PALETTE, QUARTERS, WIDEST, colours, dashes, style
 from mli_utils.runs.biases import biased_curves, dose
 from mli_utils.runs.images import load_data
 from mli_utils.runs.measured import Measurement, measure
@@ -154,7 +154,7 @@ def picture_figure(predictions: pd.DataFrame, pixels: np.ndarray) -> Figure:
                 _name_stretches(axes, image, row, true[image], half)
             axes.hlines(np.arange(count - 1) + 0.5, -half, 1 + half, color="white", lw=1.5)
             axes.set(xlim=(0, 1), xlabel=LABELS["alpha"], title=f"{path} path", yticks=[])
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            axes.set_xticks(*QUARTERS)
             axes.grid(False)
     return figure
 

@@ -573,7 +573,7 @@ def growth(powers: Sequence[int], budget: int) -> pd.DataFrame:
 
 def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
     """Plot the remaining loss over α, and a dot at the steps to solve each problem; an arrow if never within budget."""
-    names, of_names = list(table.problem), colours(list(table.problem))
+    names, of_names = list(table.problem), colours(table.problem)
     with style():
         figure, (above, below) = plt.subplots(2, 1, figsize=(NARROW, 5), layout="constrained")
         looks = {"hue": "problem", "style": "problem", "palette": of_names, "legend": False}

@@ -44,12 +44,12 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 01, from runs and curves of `shallow` and `deep` networks."""
-    lost, lengths = lost_halfway(fitted), plateaus(fitted)
-    rises, of_networks = (lengths.bump > RISE).groupby(lengths.network).sum(), lengths.dropna().groupby("network")
+    lost, lengths = lost_halfway(fitted), plateaus(fitted).dropna(subset="bump")
+    bumps = {network: lengths.bump[lengths.network == network] for network in runs}
     return {
         **{network: _named(of_network[0]) for network, of_network in runs.items()},
         **{f"{network}_half": 100 * lost[network].mean() for network in runs},
-        **{f"rising_{network}": f"{rises.get(network, 0)} of {len(some)}" for network, some in of_networks},
+        **{f"rising_{network}": f"{(bump > RISE).sum()} of {len(bump)}" for network, bump in bumps.items()},
         "differ": _differences(of_network[0].config for of_network in runs.values()),
         **counts(chain(*runs.values())),
     }

@@ -380,7 +380,7 @@ def depth_figure(grid: pd.DataFrame) -> Figure:
     """Plot the error plateau against steps to fit, a panel a depth, one dot per network, coloured by optimizer."""
     if nothing_to_draw(grid, "steps_to_fit", "error_plateau"):
         return empty_figure()
-    looks = {"hue": "rule", "style": "rule", "palette": colours(list(grid.rule.unique())), "alpha": 0.7, "s": 30}
+    looks = {"hue": "rule", "style": "rule", "palette": colours(grid.rule.unique()), "alpha": 0.7, "s": 30}
     with style():
         drawn = sns.relplot(
             grid, x="steps_to_fit", y="error_plateau", **looks, col="depth", col_wrap=2, height=2.4, aspect=1.5

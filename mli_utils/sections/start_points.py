@@ -13,7 +13,7 @@ from mli_utils.core.estimates import at_most, clustered_mean, intervals, mean_an
 from mli_utils.core.plateaus import plateau, split_curves
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
-from mli_utils.figures.style import LABELS, colours, style
+from mli_utils.figures.style import LABELS, QUARTERS, colours, style
 from mli_utils.runs.trained import Run, counts
 
 KEYS = ["depth", "init_scale", "seed"]  # identify a network among those of one `bias`
@@ -179,7 +179,7 @@ def start_figure(curves: pd.DataFrame, measure: str) -> Figure:
     """Plot `loss` or `error` over α, a panel a start: networks thin, means thick; for curves after `name_networks`."""
     if nothing_to_draw(curves, "alpha", measure, "from"):
         return empty_figure()
-    looks = {"x": "alpha", "y": measure, "hue": "biases", "palette": colours(list(curves.biases.unique()))}
+    looks = {"x": "alpha", "y": measure, "hue": "biases", "palette": colours(curves.biases.unique())}
     with style():
         grid = sns.relplot(
             curves, **looks, col="from", col_wrap=2, kind="line", units="seed", estimator=None, height=2.4, aspect=1.5,
@@ -192,7 +192,7 @@ def start_figure(curves: pd.DataFrame, measure: str) -> Figure:
             shown = axes is grid.axes.flat[min(1, len(grid.axes.flat) - 1)]
             sns.lineplot(means, **looks, style="biases", lw=2.6, ax=axes, legend=shown)
             axes.set(title=f"from {name}", xlabel=LABELS["alpha"], ylabel=LABELS[measure], xlim=(0, 1), ylim=(0, None))
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+            axes.set_xticks(*QUARTERS)
             if shown:
                 sns.move_legend(axes, "lower left", title=None)
     return grid.figure

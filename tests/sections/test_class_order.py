@@ -178,9 +178,10 @@ def test_numbers_of_the_text(classes, curves, designs):
         for seed, bias in enumerate(biases)
     ]
     found = section.numbers(runs, classes, section.plateau_predictions(classes, curves), designs)
-    assert (
-        found["deviation"] == "2 · 10⁻¹" and found["decorrelation"].endswith(" · 10⁻³") and found["never_ranked"] == 2
-    )
+    compared = section.recomputed(runs, designs[designs.design == "plain"])
+    assert compared.deviation.max() == 0.25 and 0 < 1 - compared.correlation.min() < 0.01
+    assert found["deviation"] == "2 · 10⁻¹" and found["decorrelation"].endswith(" · 10⁻³")
+    assert found["never_ranked"] == 2
     assert found["largest_is_guess"] == 0 and found["with_plateau"] == 2 and found["dimmed_networks"] == 1
     assert found["as_largest"] == pytest.approx(45) and found["members"] == "4 to 5" and found["fitted_runs"] == 2
 
