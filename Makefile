@@ -4,13 +4,13 @@ PROFILE ?=
 SECTION ?=
 PARAMS ?=
 JOBS ?=
-DEVICE ?= auto
+DEVICE ?= $(or $(MLI_DEVICE),auto)
 SCHEDULER ?= $(MLI_SCHEDULER)
 PORT ?= 8000
 TORCH_BACKEND ?=
 PYTHON ?=
 BENCH ?=
-GROUP ?=
+GROUP :=
 ROUNDS ?= 3
 KILLS ?= 60
 
@@ -44,10 +44,14 @@ ASKED = --profile "$(PROFILE)" --section "$(SECTION)" $(if $(JOBS),--jobs "$(JOB
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PROFILE=$(basename $(notdir $(wildcard profiles/*.yml)))  SECTION=05  JOBS=2  PARAMS='seeds=3 depth=8'"
 	@echo "  DEVICE=auto cpu cuda  TORCH_BACKEND=auto cpu cu130 …  PYTHON=python: your active environment, as it is"
 	@echo "  SCHEDULER=tcp://HOST:PORT: groups of runs go to the workers of a Dask cluster"
+
+ifneq ($(filter-out lab cluster dev,$(GROUP))$(and $(GROUP),$(PYTHON)),)
+  $(error GROUP=$(GROUP) is not allowed; allowed: lab, cluster or dev, and no PYTHON, whose environment stays as it is)
+endif
 
 env: $(if $(GROUP),$(MARK).$(GROUP),$(READY))  ## .venv with the locked versions (GROUP=lab, cluster or dev: with more)
 
@@ -113,5 +117,5 @@ lint: $(DEV)  ## style of code and notebooks, what imports what, types, docstrin
 	@$(RUN) -m pytest -q tests/test_docstrings.py
 	@$(RUN) -m deptry .
 
-clean:  ## remove everything made here but .venv, data/ and results/
+clean:  ## remove pages, site, figures and build/, with the stores of trained runs
 	rm -rf _build build book/notebooks book/made notebooks/figures

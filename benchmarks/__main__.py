@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 from functools import partial
+from unittest.mock import patch
 
 from benchmarks import cluster, convolutions, curves, own, training
-from mli_utils.core.config import MLIError, choose
+from mli_utils.core.config import InputError, MLIError, choose
 from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import write_atomically
 
@@ -28,16 +30,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHES)}; default: all")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
+    rows: list[dict] = []
     try:
-        rows = []
-        for name in asked.names or BENCHES:
-            rows += BENCHES[choose("benchmark", name, BENCHES)](asked.rounds)
+        names = [choose("benchmark", name, BENCHES) for name in asked.names] or list(BENCHES)
+        if asked.rounds < 1:
+            raise InputError(f"ROUNDS={asked.rounds} is not allowed; allowed: a whole number from 1 up")
+        stamp = provenance.stamp(provenance.processor(), "benchmarks")
+        made = {"machine": stamp["device"], "code": stamp["code"], "date": stamp["date"][:10]}
+        with patch.dict(os.environ, MLI_DEVICE="cpu", MLI_SCHEDULER=""):  # as the alternatives and the limit
+            for name in names:
+                rows += [row | made for row in BENCHES[name](asked.rounds)]
+                keep(rows)
     except MLIError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_status
-    stamp = provenance.stamp(provenance.processor())
-    rows = [row | {"machine": stamp["device"], "code": stamp["code"], "date": stamp["date"][:10]} for row in rows]
-    keep(rows)
     for row in rows:
         share = "" if row["limit_share"] is None else f", {row['limit_share']:.0%} of the limit"
         ours = f"{row['name']} ({row['size']}): {row['seconds']:.3g} s{share}"

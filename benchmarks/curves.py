@@ -94,8 +94,8 @@ def products(config: RunConfig, number: int, samples: int) -> Counter:
     counted = Counter()
     for some in chunks(number, mli.build(config), torch.device("cpu")):
         counted += limits.of_evaluation(config, len(some), samples, on_a_line=True)
-    first = [product for product in counted if product[0] == 1 and product[1] == samples]
-    return counted | dict.fromkeys(first, 2)  # two of them for the whole curve
+    counted[1, samples, *limits.layer_sizes(config)[0]] = 2  # the first layer's: two for the whole curve
+    return counted
 
 
 def check(config: RunConfig, points: np.ndarray, start: Params, end: Params, loader: DataLoader) -> dict[str, float]:
@@ -115,16 +115,13 @@ def bench(rounds: int, number: int = 51) -> list[dict]:
         loader = torchvision_loader(Path(folder))
         ours(config, points[:4], start, end)
 
-        def in_full(seconds: float) -> float:
-            return seconds * number / len(few)
-
         samples = len(mli.load_data(config.dataset))
         rows = compare(
             "curve_fcn",
             f"{number} points on {samples:,} images of MNIST, 10 layers 256 wide",
             lambda: timed(lambda: ours(config, points, start, end)),
             {
-                "textbook loop": lambda: in_full(timed(lambda: textbook(config, loader, few, start, end))),
+                "textbook loop": lambda: timed(lambda: textbook(config, loader, few, start, end)) * number / len(few),
                 "loss-landscapes 3.0.6": lambda: timed(lambda: loss_landscapes(config, number, start, end)),
             },
             lambda: limits.seconds(products(config, number, samples)),

@@ -31,7 +31,9 @@ class Verdict(SphinxRole):
         if found["verdict"] != "not run":
             over = f", {statements.counted(found['n'], claim.cluster)}" if claim.cluster != "none" else ""
             said += f" Found: {span(found, '.3g')}{over}; asked: {claim.predicate}."
-        link = f"{self.env.app.builder.get_relative_uri(self.env.docname, LEDGER)}#{statements.card(claim.id)}"
+        builder = self.env.app.builder  # of one page: its ledger may not be read yet, so it knows no address of it
+        page = "" if builder.name == "singlehtml" else builder.get_relative_uri(self.env.docname, LEDGER)
+        link = f"{page}#{statements.card(claim.id)}"
         return [nodes.reference("", words, refuri=link, reftitle=said, internal=True, classes=looks)], []
 
 
@@ -57,14 +59,14 @@ def _keep_together(app: Sphinx, page: nodes.document) -> None:
         closes = isinstance(after, nodes.Text) and re.match(r"[^\s\w(]+", after)
         if not (opens or closes) or len(math.astext()) > LONGEST_KEPT:
             continue
-        parent.replace(math, kept := nodes.inline(classes=["kept"]))
+        parent[place] = kept = nodes.inline(classes=["kept"])
         if opens:
             kept += nodes.Text(opens[0])
-            parent.replace(before, nodes.Text(before[: opens.start()]))
+            parent[place - 1] = nodes.Text(before[: opens.start()])
         kept += math
         if closes:
             kept += nodes.Text(closes[0])
-            parent.replace(after, nodes.Text(after[closes.end() :]))
+            parent[place + 1] = nodes.Text(after[closes.end() :])
 
 
 def _same_on_one_page(app: Sphinx, config) -> None:

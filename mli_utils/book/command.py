@@ -60,7 +60,7 @@ def make_book(asked: argparse.Namespace) -> None:
         best = record.best_records()
         plans = {each: jobs.plan(each, asked.section, asked.changes) for each in set(best.values())}
         planned = [job for name in best for job in plans[best[name]] if job.name == name]
-    profile = planned[-1].profile  # the ledger's
+    profile = {job.name: job.profile for job in planned}.get(sources.LEDGER, planned[-1].profile)
     if asked.command == "reproduce" and settings.scheduler():
         _check_cluster()
     began = time.monotonic()
@@ -202,7 +202,3 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,6 +10,7 @@ from mli_utils.claims import ledger, sources, statements
 from mli_utils.core.config import FIELDS, InputError, choose, finite, grid
 from mli_utils.runs import provenance, settings
 from mli_utils.runs.files import canonical
+from mli_utils.runs.record import SUMS
 
 KINDS = {
     int: "a whole number",
@@ -63,6 +64,8 @@ class Job:
         code = [path for folder in ("core", "runs", "figures", "claims") for path in (package / folder).glob("*.py")]
         code += [package / "sections" / f"{self.name.partition('_')[2]}.py", package / "book" / "pages.py"]
         measured = [settings.bench_file(), settings.bench_record()] if self.name == sources.SPEED else []
+        if settings.mode() == "book":
+            measured.append(settings.record_dir(self.profile) / SUMS)
         hashed = hashlib.sha256()
         for path in (self.source, *sorted(code), settings.root() / "requirements.lock", *measured):
             hashed.update(path.read_bytes() if path.exists() else b"-")
@@ -163,13 +166,13 @@ def _parsed(cell: str) -> ast.Module:
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
         return compile(cell, "cell", "exec", flags)
-    except SyntaxError as error:
+    except SyntaxError:
         from IPython.core.inputtransformer2 import TransformerManager  # takes a second to load
 
-        try:
-            return compile(TransformerManager().transform_cell(cell), "cell", "exec", flags)
-        except SyntaxError:
-            raise error from None
+        plain = TransformerManager().transform_cell(cell)
+        if plain.strip() == cell.strip():
+            raise
+        return compile(plain, "cell", "exec", flags)
 
 
 def _check_syntax(section: str, notebook) -> None:
@@ -264,7 +267,8 @@ def _check_fields(name: str, parameters: dict) -> None:
     parameters = {name: value for name, value in parameters.items() if value is not UNKNOWN}
     single = {field: parameters[field] for field in FIELDS if field in parameters}
     lists = {field: single.pop(field) for field in list(single) if isinstance(single[field], list)}
-    together = [value for value in parameters.values() if isinstance(value, dict)]
+    values = [item for value in parameters.values() for item in (value if isinstance(value, list) else [value])]
+    together = [value for value in values if isinstance(value, dict)]
     for changes in ({}, *({field: values} for field, values in lists.items()), *together):
         try:
             grid(**{**single, **changes})

@@ -3,13 +3,13 @@
 Notebooks behave as in JupyterLab, except that the user's matplotlibrc, IPython startup files and installed kernels are
 ignored.
 
-On Linux one process imports what the notebooks import, and kernels are forked from it. Thirteen separate imports would
+On Linux one process imports what the notebooks import, and kernels are forked from it. Separate imports would
 take half a minute of the profile `small` on two cores. A fork continues as `python -m ipykernel_launcher`.
 """
 
 import contextlib
 import gc
-import importlib.util
+import importlib
 import json
 import os
 import runpy
@@ -116,7 +116,7 @@ class Loader:
         self.environment, self.turn = {**os.environ, **environment}, threading.Lock()
         used = [f"mli_utils.sections.{name}" for section in sections if (name := section.partition("_")[2])]
         used += ["distributed"] if settings.scheduler() else []
-        self.modules = [*LOADED, *filter(importlib.util.find_spec, used)]
+        self.modules = [*LOADED, *used]
 
     def __enter__(self) -> "Loader":
         self.socket, theirs = socket.socketpair()

@@ -67,7 +67,9 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
         "output_path": f"book/notebooks/{name}.ipynb",
     }
     notebook.metadata["mli"] = {**about, "figures": list(figures), "claims": claimed}
-    line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(about)}\n:::", id="made", metadata={"tags": []})
+    line = nbformat.v4.new_markdown_cell(
+        f":::{{div}} made\n{origin(name, about)}\n:::", id="made", metadata={"tags": []}
+    )
     first = next((place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
     notebook.cells.insert(first + 1, line)
     _move_code(notebook)
@@ -121,8 +123,12 @@ def _move_code(notebook: nbformat.NotebookNode) -> None:
     notebook.cells = kept
 
 
-def origin(about: dict) -> str:
+def origin(name: str, about: dict) -> str:
     """Return a page's provenance as one line of Markdown: profile, networks, dates, devices and code."""
+    read = sources.sections() if name == sources.LEDGER and about["mode"] == "book" else []
+    profile = ", ".join(
+        sorted({about["profile"]} | {page["profile"] for each in read if (page := sources.about(each))})
+    )
     store = Store.default(about["profile"], about["mode"])
     entries = [entry for entry in about["used"] if entry.startswith("runs/")]
     made = [one for entry in entries or about["used"] if (one := store.read(entry, "provenance"))] or [about]
@@ -134,7 +140,7 @@ def origin(about: dict) -> str:
         what = ", computed"
     usual = settings.DEFAULT_PROFILE
     asked = "" if about["profile"] == usual else f" The boxes below start from profile `{usual}`."
-    return f"*Profile `{about['profile']}`{what} {provenance.date_range(made)} on {devices}, code {codes}.{asked}*"
+    return f"*Profile `{profile}`{what} {provenance.date_range(made)} on {devices}, code {codes}.{asked}*"
 
 
 def write() -> None:
@@ -175,8 +181,8 @@ def status() -> str:
         "# Status",
         "",
         f"Profile `{profile}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, with "
-        f"Python {of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; one "
-        f"after the other they took {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a "
+        f"Python {of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; "
+        f"their times add up to {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a "
         "commit says that files differed from it.",
         "",
         "| page | run (UTC) | took | code | record made | took then | code then |",

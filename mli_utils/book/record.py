@@ -1,7 +1,6 @@
 """Write the committed record of a profile: the data behind its pages."""
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from mli_utils.claims import ledger, sources
 from mli_utils.core.config import MLIError
 from mli_utils.runs import record as tables
 from mli_utils.runs import settings
-from mli_utils.runs.files import on_disk
+from mli_utils.runs.files import on_disk, replace_folder
 from mli_utils.runs.store import Store
 
 RECORDS = ("paper", "large", "medium", "small")  # best first
@@ -55,8 +54,9 @@ def write(jobs: Sequence[Job]) -> Path:
     Raises
     ------
     MLIError
-        A page is missing, was made under another profile or with other parameters, or was changed afterwards; or the
-        record would be too large (`MOST_BYTES`, `MOST_FILES`). The old record stays.
+        A page is missing, was made under another profile or with other parameters, or was changed afterwards; a run
+        differs from the one that another section recorded; or the record would be too large (`MOST_BYTES`,
+        `MOST_FILES`). The old record stays.
     """
     profile = jobs[0].profile
     pages = {job.name: _page(job) for job in jobs}
@@ -71,6 +71,12 @@ def write(jobs: Sequence[Job]) -> Path:
     for section, about in pages.items():
         for name in about["used"]:
             if name in rows:
+                entry = store.entry(name) if about["mode"] != "book" else None
+                if entry and entry["body"].get("arrays") != rows[name].get("arrays"):
+                    raise MLIError(
+                        f"{name} was trained twice, for {section} and for {', '.join(rows[name]['sections'])}, with "
+                        "different results; 'make reproduce' these sections with one store and record them together"
+                    )
                 rows[name]["sections"] = sorted({*rows[name]["sections"], section})
             elif entry := store.entry(name):
                 rows[name] = tables.row(entry["key"], entry["body"], [section])
@@ -78,7 +84,8 @@ def write(jobs: Sequence[Job]) -> Path:
                 rows[name] = {**recorded()[name], "sections": [section]}
             else:
                 raise MLIError(f"{name}, which {section} used, is not in the store; 'make reproduce' makes it again")
-    then = before.json("about.json") or {} if others else {}
+    from_record = any(page["mode"] == "book" for page in pages.values())
+    then = before.json("about.json") or {} if others or from_record else {}
     about = {**then, **{name: _kept(page, then.get(name, {})) for name, page in pages.items()}}
     files = {
         "about.json": _json({name: about[name] for name in sources.sections() if name in about}),
@@ -102,8 +109,7 @@ def write(jobs: Sequence[Job]) -> Path:
         tables.write(fresh, rows, files)
         _check_size(fresh)
         record_benchmarks()
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(fresh, target)
+        replace_folder(target, fresh)
     return target
 
 

@@ -76,7 +76,7 @@ def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[...,
     place = settings.device()
     device = provenance.device_name(place)
     failed = []
-    workers = min(workers or (min(2, os.cpu_count() or 1) if place == "cpu" else 1), len(todo))
+    workers = min(workers or (min(2, provenance.cores()) if place == "cpu" else 1), len(todo))
     forked = loader(workers, todo)
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(execute, job, device, workers, forked): job for job in todo}
@@ -111,8 +111,8 @@ def _loader(workers: int, sections: Sequence[str]) -> Iterator[kernels.Loader | 
 
 
 def _threads(workers: int) -> dict[str, str]:
-    """Return environment variables that split the CPU cores among `workers` notebooks."""
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} if workers > 1 else {}
+    """Return environment variables that split the CPU cores among `workers` notebooks, unless the user has done so."""
+    return {"OMP_NUM_THREADS": settings.threads() or str(max(1, provenance.cores() // workers))} if workers > 1 else {}
 
 
 def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | None = None) -> float | None:
@@ -125,8 +125,10 @@ def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | No
     ------
     NotebookFailed
         The notebook raised, or its kernel died.
-    InputError, DataError, DiskError and other `MLIError`
-        The notebook raised it, and its message is for the user.
+    InputError
+        The notebook raised an error with exit status 2; the message is its own.
+    DiskError
+        A file could not be written.
     """
     page_lock, work = settings.lock_file(job.name), settings.build_dir(job.profile)
     with locked(page_lock), on_disk("write into", work):
@@ -146,7 +148,7 @@ def execute(job: Job, device: str, workers: int = 1, loader: kernels.Loader | No
                 "mode": settings.mode(),
                 "parameters": job.parameters,
                 "seconds": round(seconds, 1),
-                "work": round(seconds + sum(_training_times(job.profile, entries)), 1),
+                "work": round(seconds + sum(_training_times(job.profile, entries, stamp["date"])), 1),
                 "used": entries,
                 "first_run": _first_run(job.profile, entries) or stamp["date"],
                 "files": files,
@@ -210,7 +212,6 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
     """Execute a notebook; write its figures and the list of used store entries into `folder`."""
     import papermill
     from jupyter_core.utils import ensure_event_loop
-    from nbclient.exceptions import DeadKernelError
 
     (folder / "figures").mkdir()
     environment = {
@@ -239,8 +240,8 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
         )
     except papermill.PapermillExecutionError as error:
         raise _failure(job, error) from None
-    except (DeadKernelError, RuntimeError) as error:  # RuntimeError: died before it answered
-        if isinstance(error, RuntimeError) and "ernel" not in str(error):
+    except RuntimeError as error:  # nbclient's DeadKernelError, or the kernel died before it answered
+        if "ernel" not in str(error):
             raise
         raise NotebookFailed(
             f"{job.name} failed: its kernel died; unless it said why, perhaps for want of memory; finished runs are "
@@ -250,12 +251,12 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
         ensure_event_loop().close()  # this thread's, which nbclient leaves open
 
 
-def _training_times(profile: str, entries: Sequence[str]) -> Iterator[float]:
-    """Yield the training time of each run among the store entries, seconds."""
+def _training_times(profile: str, entries: Sequence[str], before: str) -> Iterator[float]:
+    """Yield the training time, in seconds, of each run among the store entries that ended before a time in UTC."""
     store = Store.default(profile, "reproduce")
     for entry in entries:
-        if entry.startswith("runs/") and (summary := store.read(entry, "summary")):
-            yield summary["seconds"]
+        if entry.startswith("runs/") and (run := store.read(entry)) and run["provenance"]["date"] < before:
+            yield run["summary"]["seconds"]
 
 
 def _first_run(profile: str, entries: Sequence[str]) -> str | None:

@@ -19,7 +19,7 @@ from mli_utils.claims import sources
 from mli_utils.core.config import InputError, MLIError
 from mli_utils.figures.moving import SCRIPT, plotly_script
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.files import canonical, digest, locked, on_disk, write_atomically
+from mli_utils.runs.files import canonical, digest, locked, on_disk, replace_folder, write_atomically
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PRINTING = 300  # seconds, at most
@@ -58,7 +58,7 @@ def render(book: JupyterBook | None = None) -> Path:
             _trim(fresh)
             if asked := other_hosts(fresh):
                 raise BookFailed("the book is not shown: " + "; ".join(asked))
-            _put_in_place(fresh, site)
+            replace_folder(site, fresh)
         write_atomically(note, _note(key, site).encode())
         return site / "index.html"
 
@@ -93,9 +93,9 @@ def build(builder: str, book: JupyterBook | None = None) -> Iterator[Path]:
     root = settings.root()
     lacking = sources.lacking()
     (root / "build").mkdir(exist_ok=True)
-    for left in (root / "build").glob("book-*"):  # leftovers of killed builds
+    for left in (root / "build").glob(".book*"):  # leftovers of killed builds
         shutil.rmtree(left, ignore_errors=True)
-    with on_disk("write into", root / "build"), tempfile.TemporaryDirectory(dir=root / "build", prefix="book-") as name:
+    with on_disk("write into", root / "build"), tempfile.TemporaryDirectory(dir=root / "build", prefix=".book") as name:
         stage = Path(name)
         _copy_assets(root / "build" / "site")
         how = ["--builder", "custom", "--custom-builder", builder]
@@ -154,30 +154,12 @@ def _copy_assets(folder: Path) -> None:
 
 
 def _trim(site: Path) -> None:
-    """Delete pages outside the table of contents, source maps, and TrueType fonts, which browsers take as WOFF2.
-
-    Notebooks for download lose their outputs.
-    """
-    kept = {f"{entry}.html" for entry in sources.files()} | {"genindex.html", "search.html", "index.html"}
-    for path in site.rglob("*.html"):
-        if str(path.relative_to(site)) not in kept and "_static" not in path.parts:
-            path.unlink()
+    """Delete source maps, TrueType fonts, which browsers take as WOFF2, and the outputs of notebooks for download."""
     for path in (*site.rglob("*.map"), *site.rglob("*.ttf")):
         path.unlink()
     for path in (site / "_sources" / "notebooks").glob("*.ipynb"):
         if sources.source(path.stem).exists():
             path.write_bytes(sources.source(path.stem).read_bytes())
-
-
-def _put_in_place(fresh: Path, site: Path) -> None:
-    """Replace the site by a complete new one, in two renames."""
-    going = site.with_name("html.going")
-    shutil.rmtree(going, ignore_errors=True)
-    site.parent.mkdir(exist_ok=True)
-    if site.exists():
-        os.replace(site, going)
-    os.replace(fresh, site)
-    shutil.rmtree(going, ignore_errors=True)
 
 
 def other_hosts(site: Path) -> list[str]:
@@ -261,13 +243,15 @@ def pdf() -> Path:
     with locked(settings.lock_file("site")), build("singlehtml") as folder:
         command = [program, "--headless", "--no-sandbox", "--disable-gpu"]
         command += ["--no-pdf-header-footer", "--generate-pdf-document-outline"]
-        command += ["--allow-file-access-from-files", "--virtual-time-budget=30000", f"--print-to-pdf={made}"]
+        printed = folder / "book.pdf"
+        command += ["--allow-file-access-from-files", "--virtual-time-budget=30000", f"--print-to-pdf={printed}"]
         try:
             done = subprocess.run(
                 [*command, (folder / "index.html").as_uri()], capture_output=True, encoding="utf-8", timeout=PRINTING
             )
         except subprocess.TimeoutExpired:
             raise BookFailed(f"Chromium did not print the book within {PRINTING} seconds") from None
-    if done.returncode or not made.exists():
-        raise BookFailed(f"Chromium did not print the book: {done.stderr.strip()[-300:]}")
+        if done.returncode or not printed.exists():
+            raise BookFailed(f"Chromium did not print the book: {done.stderr.strip()[-300:]}")
+        os.replace(printed, made)
     return made

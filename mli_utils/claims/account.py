@@ -47,34 +47,34 @@ def ledger() -> pd.DataFrame:
     for claim in load():
         row = {**vars(claim), "predicate": claim.predicate.words, **found[claim.id]}
         at = row.pop("tolerances")
-        row |= {f"at {tolerance:g}": at.get(f"{tolerance:g}", "") for tolerance in OTHER_TOLERANCES}
-        times = {name: row[name] or "" for name in ("bound_set", "first_run")}
-        rows.append({**row, **times, "n": row["n"] or 0})
-    return pd.DataFrame(rows).drop(columns="range").astype(dict.fromkeys(NUMBERS, float))
+        rows.append(row | {f"at {one:g}": at.get(f"{one:g}", "") for one in OTHER_TOLERANCES})
+    frame = pd.DataFrame(rows).drop(columns="range").fillna({"bound_set": "", "first_run": "", "n": 0})
+    return frame.astype({**dict.fromkeys(NUMBERS, float), "n": int})
 
 
 def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
     """Count claims, verdicts and left-out runs, one row per section."""
-    profiles = {section: sources.about(section).get("profile", "–") for section in ledger.section.unique()}
     counts = pd.crosstab(ledger.section, ledger.verdict).reindex(columns=VERDICTS, fill_value=0)
     counts.columns = ["hold", "fail", "undecided", "not_run"]
     counts.insert(0, "claims", counts.sum(axis=1))
-    counts.insert(0, "profile", pd.Series(profiles))
+    pages = {section: sources.about(section).get("profile") for section in counts.index}
+    profiles = pd.Series(pages if settings.mode() == "book" else settings.profile(), counts.index)
+    counts.insert(0, "profile", profiles.where(counts.not_run < counts.claims, "–"))
     return counts.join(ledger.groupby("section").left_out.max()).reset_index()
 
 
 def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
     """Return the numbers in the text of section 12."""
     decided = ledger.verdict.isin(["holds", "fails"])
-    tested = decided & (ledger.over != "exact")
+    tested = int(ledger.p.notna().sum())
     of_the_paper, ours = ledger.cite == "wang2023", ledger.source == "ours"
     bound_first = ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)
     short = (ledger.n < ledger.needed.fillna(math.inf)) & (ledger.verdict != "not run")
     return {
         "corrected": score(ledger.corrected),
         "lost": int((decided & (ledger.corrected == "undecided")).sum()),
-        "tested": int(tested.sum()),
-        "wrong": LEVEL * tested.sum(),
+        "tested": tested,
+        "wrong": LEVEL * tested,
         "undecided_by_design": int((short & ~decided).sum()),
         "judged": int(ledger.first_run.ne("").sum()),
         "late_bounds": score(ledger.verdict[ledger.first_run.ne("") & ~bound_first]),
@@ -124,15 +124,15 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
     if ledger.empty:
         raise InputError("no claim to draw; allowed: a ledger with at least one")
     frame = margins(ledger).reset_index(drop=True)
-    sections = {section: rows.index for section, rows in frame.groupby("section", sort=False)}
     frame["place"] = frame.index + TITLE * (1 + pd.factorize(frame.section)[0])
-    tops = [frame.place[places[0]] - 0.5 - TITLE for places in sections.values()]
+    sections = frame.drop_duplicates("section").set_index("section").place  # of each section's first claim
+    tops = (sections - 0.5 - TITLE).tolist()
     bottom = frame.place.iloc[-1] + 0.5
     with style():
         figure, axes = plt.subplots(figsize=(NARROW, 1 + 0.11 * bottom), layout="constrained")
         ends = [*tops[1:], bottom]
         axes.vlines([0] * len(tops), [top + TITLE for top in tops], ends, color="0.4", lw=1)  # below a section's title
-        for top, end in list(zip(tops, ends, strict=True))[1::2]:
+        for top, end in zip(tops[1::2], ends[1::2], strict=True):
             axes.axhspan(top, end, color="0.5", alpha=0.15, lw=0)
         for verdict, (marker, colour) in LOOKS.items():
             rows = frame[frame.verdict == verdict]
@@ -143,7 +143,7 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
             middles = axes.scatter(drawn.margin.fillna(0), rows.place, s=26, marker=marker, color=colour, label=verdict)
             middles.set(zorder=3, facecolor=["white" if hollow else colour for hollow in drawn.margin.isna()])
         axes.set(xlim=(-EDGE, EDGE), ylim=(bottom, tops[0]), xlabel="on the wrong side ← → on the right side")
-        label_rows(axes, [sources.title(section) for section in sections], tops)
+        label_rows(axes, sections.index.map(sources.title), tops)
         axes.set_xticks([-1, 0, 1], ["−1", "bound", "+1"])
         figure.legend(loc="outside upper center", ncol=4, handletextpad=0.2, columnspacing=1)
     return figure
@@ -163,22 +163,22 @@ def show_ledger(ledger: pd.DataFrame) -> None:
 
 def _card(row: Mapping) -> str:
     """Return a claim's card in MyST Markdown: badge and statement, what was found, and folded how it was judged."""
-    verdict, n = row["verdict"], row["n"]
+    verdict, n, exact = row["verdict"], row["n"], row["over"] == "exact"
     found = "Nothing was measured under these settings."
     quantity = row["quantity"][0].upper() + row["quantity"][1:]
     if verdict != "not run":
-        exact = row["over"] == "exact"
         over = "" if exact else f" over {counted(n, row['cluster'])}"
         few = f"; at least {FEWEST} are needed" if not exact and n < FEWEST else ""
         value = f"{span(row, '.3g')}{over}" if n or exact else "there was nothing to measure it on"
         found = f"**{value}**{few}. Asked: {Predicate.parse(row['predicate'])}."
     at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
+    left = row["left_out"] > 0 and not exact
     facts = {
         "What would make it fail": row["can_fail"],
         "With another tolerance of the plateau": ", ".join(at),
         "After Holm's correction": row["corrected"] if row["p"] == row["p"] else "",
-        "Needed to decide it": "" if row["over"] == "exact" else _needed(row),
-        "Left out, since they did not fit": f"{row['left_out']:.0f} networks" if row["left_out"] > 0 else "",
+        "Needed to decide it": "" if exact else _needed(row),
+        "Left out, since they did not fit": counted(int(row["left_out"]), "network") if left else "",
         "Bound set": _when(row),
     }
     cite = "" if row["source"] == "ours" else f" {{cite:p}}`{row['cite']}`"
@@ -197,7 +197,9 @@ def _card(row: Mapping) -> str:
 
 def _needed(row: Mapping) -> str:
     """Say how many clusters would decide a claim, as the pilot found its quantity."""
-    return "more than 10,000" if math.isnan(row["needed"]) else counted(round(row["needed"]), row["cluster"])
+    if math.isnan(row["needed"]):
+        return "more than 10,000, or unknown without a pilot"
+    return counted(round(row["needed"]), row["cluster"])
 
 
 def _when(row: Mapping) -> str:

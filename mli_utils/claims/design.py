@@ -53,29 +53,23 @@ def bounds_set() -> dict[str, str]:
 
     Empty where git knows nothing of the file; a claim with uncommitted words is missing.
     """
-    entries = {entry["id"]: _words(entry) for entry in sources.read_yaml(FILE)}
-    found: dict[str, str] = {}
-    open_claims = dict(entries)
+    unchanged, found = _words(sources.read_yaml(FILE)), {}
     for commit, date in provenance.history(FILE):
         then = _at(commit)
-        for name, words in list(open_claims.items()):
-            if then.get(name) == words:
-                found[name] = date
-            else:
-                del open_claims[name]
-        if not open_claims:
+        unchanged = {name: words for name, words in unchanged.items() if then.get(name) == words}
+        if not unchanged:
             break
+        found |= dict.fromkeys(unchanged, date)
     return found
 
 
-def _words(entry: Mapping) -> tuple:
-    return entry["quantity"], entry["predicate"]
+def _words(entries: list[dict]) -> dict[str, tuple]:
+    return {entry["id"]: (entry["quantity"], entry["predicate"]) for entry in entries}
 
 
 def _at(commit: str) -> dict[str, tuple]:
     """Return the words of every claim at a commit."""
     try:
-        entries = sources.parse_yaml(provenance.file_at(commit, FILE))
-        return {entry["id"]: _words(entry) for entry in entries}
+        return _words(sources.parse_yaml(provenance.file_at(commit, FILE)))
     except (OSError, ValueError, KeyError, TypeError, subprocess.CalledProcessError):
         return {}

@@ -29,25 +29,29 @@ def measured(profile: str) -> dict[str, dict]:
     """Return {claim id: measurement with the keys of `NOT_RUN`}, as `verdicts.judge` stored it in a profile's pages.
 
     A book from the record may have pages of several profiles, each the best on record; all count. In lab mode, sections
-    without a page are read from the record, as is the design of all claims if git does not know it. A claim of
-    n = 0 has no `first_run`, since no run judges it.
+    without a page of the profile are read from its record. Where git does not know when bounds were set, the records of
+    the pages' profiles say it. A claim of n = 0 has no `first_run`, since no run judges it.
     """
-    pages = {}
-    for section in sources.sections():
+    pages, records = {}, {profile: recorded(profile)}
+    known = records[profile] if settings.mode() == "lab" else {}
+    dates, piloted = design.bounds_set(), design.pilot()
+    dated = dict.fromkeys(sources.sections(), profile)
+    for section in dated:
         about = sources.about(section)
         if about.get("profile") == profile or about.get("mode") == settings.mode() == "book":
             pages[section] = {
                 entry["id"]: {"first_run": about.get("first_run") if entry["n"] else None, **entry}
                 for entry in about.get("claims", [])
             }
-    record, dates, piloted = recorded(profile), design.bounds_set(), design.pilot()
-    known = record if settings.mode() == "lab" else {}
+            dated[section] = about["profile"]
+    records |= {one: recorded(one) for one in {*dated.values()} - {profile}}
     found = {}
     for claim in load():
         entry = pages.get(claim.section, known).get(claim.id, {})
+        then = records[dated[claim.section]].get(claim.id, {})
         found[claim.id] = {key: entry.get(key, none) for key, none in NOT_RUN.items()} | {
             "needed": design.clusters_needed(claim, piloted.get(claim.id)),
-            "bound_set": dates.get(claim.id) if dates else record.get(claim.id, {}).get("bound_set"),
+            "bound_set": dates.get(claim.id) if dates else then.get("bound_set"),
         }
     return corrected(found)
 

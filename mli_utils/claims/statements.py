@@ -3,26 +3,12 @@
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 
 from mli_utils.claims import sources
 from mli_utils.core.config import InputError, choose
 
 FILE = "book/claims.yml"
-NEEDED = (
-    "id",
-    "section",
-    "source",
-    "statement",
-    "quantity",
-    "predicate",
-    "can fail",
-    "over",
-    "cluster",
-    "range",
-    "figure",
-)
-KEYS = (*NEEDED, "cite", "remark", "seen")
 SOURCES = ("abstract", "section", "neighbour", "ours")
 OVER = {  # kind of estimate: values that a section passes
     "mean": "a Series of numbers, whose index names the cluster of each",
@@ -110,6 +96,10 @@ class Claim:
     cite: str = ""  # a key of references.bib
     remark: str = ""  # shown unless the verdict is `holds`
     seen: str = ""  # profile whose results were seen before the bound was set
+
+
+KEYS = tuple(field.name.replace("_", " ") for field in fields(Claim))
+NEEDED = tuple(field.name.replace("_", " ") for field in fields(Claim) if field.default is MISSING)
 
 
 def load() -> list[Claim]:

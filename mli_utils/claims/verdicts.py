@@ -18,7 +18,7 @@ OTHER_TOLERANCES = (0.05, 0.2)  # verdicts shown for comparison
 NEAR = 1e-9  # rounding of a quantity at the edge of its range
 
 
-def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = ()) -> None:
+def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (), left_out: int = 0) -> None:
     """Judge a section's claims by its measurements, display them in a table and pass them to the ledger.
 
     Prose quotes a verdict by its claim's id: ``{verdict}`id```, a badge.
@@ -35,6 +35,8 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
         Positional arguments of the function.
     runs : iterable of Run
         All requested runs; those that did not fit count as left out.
+    left_out : int
+        Networks that did not fit and are no runs.
 
     Raises
     ------
@@ -47,10 +49,12 @@ def judge(measured: Mapping | Callable[..., Mapping], *given, runs: Iterable = (
         found, *beside = (_judged(measured(*given, tolerance=one), known) for one in (TOLERANCE, *OTHER_TOLERANCES))
     else:
         found, beside = _judged(measured, known), []
-    left_out = sum(run.summary["status"] != "fitted" for run in runs)
+    left_out = int(left_out) + sum(run.summary["status"] != "fitted" for run in runs)
     measurements, rows = [], []
     for claim, of_claim in found.items():
-        verdicts = [other[claim]["verdict"] for other in beside]
+        others = [other[claim] for other in beside]
+        depends = any(other != of_claim for other in others)
+        verdicts = [other["verdict"] for other in others if depends]
         tolerances = dict(zip(map("{:g}".format, OTHER_TOLERANCES), verdicts, strict=False))
         measurements.append({"id": claim.id, **of_claim, "left_out": left_out, "tolerances": tolerances})
         rows.append(
@@ -111,13 +115,10 @@ def _estimate(claim: Claim, values) -> Mapping:
         return values
     if claim.over == "exact":
         return {"mean": float(values), "low": math.nan, "high": math.nan, "n": int(math.isfinite(values))}
-    numbers = values.astype(float)
-    if (
-        claim.cluster == "network"
-        and "network" not in numbers.index.names
-        and numbers.index.unique("seed").size == numbers.size
-    ):
-        numbers = numbers.rename_axis(["network" if name == "seed" else name for name in numbers.index.names])
+    numbers, named = values.astype(float), set(values.index.names)
+    one_each = "seed" in named and numbers.index.unique("seed").size == numbers.size  # then networks share no seed
+    if claim.cluster == "network" and "network" not in named and one_each:
+        numbers = numbers.rename_axis(index={"seed": "network"})
     _check_clusters(claim, numbers.dropna().index)
     if claim.over == "share":
         if not numbers.dropna().isin((0, 1)).all():
@@ -147,6 +148,7 @@ def p_value(estimate: Mapping, predicate: Predicate) -> float:
     where it does not.
     """
     value, low, high, n = (estimate[name] for name in ESTIMATE)
-    sides = [(bound, value - low if bound < value else high - value) for bound in (predicate.low, predicate.high)]
-    ratios = [abs(value - bound) / half if half > 0 else math.inf for bound, half in sides if math.isfinite(bound)]
+    bounds = filter(math.isfinite, (predicate.low, predicate.high))
+    sides = [(abs(value - bound), value - low if bound < value else high - value) for bound in bounds]
+    ratios = [distance / half if half > 0 else math.inf if distance else 0.0 for distance, half in sides]
     return float(2 * stats.t.sf(min(ratios) * stats.t.ppf(TAILS[1], n - 1), n - 1))

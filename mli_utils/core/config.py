@@ -129,7 +129,7 @@ class RunConfig:
     epochs : int
         Largest number of epochs.
     stop_loss : float
-        Training loss, in nats, at which training stops early; 0: never.
+        Loss over the first 500 training images, in nats, at which training stops early; 0: only at exactly 0.
     n_train : int or None
         Number of training images, the first with classes taken in turn; None: all.
     imbalance : float
@@ -214,7 +214,7 @@ def grid(**fields) -> list[RunConfig]:
     Parameters
     ----------
     **fields : object
-        Values of `RunConfig` fields. A list, tuple, range or array holds several values; anything else is one value.
+        Values of `RunConfig` fields. An iterable holds several values; a text or anything else is one value.
 
     Returns
     -------
@@ -272,4 +272,4 @@ def _checked(field: dataclasses.Field, value):
         allowed = f"from {low} to {high}" if high < math.inf else f"{low} or more"
         allowed = f"from {low} up to, but not, {high}" if below else allowed
         raise InputError(f"{field.name}={value} is not allowed; allowed: {allowed}")
-    return int(value) if kind is numbers.Integral else float(value)
+    return int(value) if kind is numbers.Integral else float(value) or 0.0  # −0.0 would have another address

@@ -42,11 +42,9 @@ def curve(
 
 
 def square(model: Network, start: Params, end: Params, alphas, images: ImageSet) -> dict[str, np.ndarray]:
-    """Compute loss, errors and mean logits over `images`, with weights at α_weights and other parameters at α_bias.
+    """Compute what `curve` does over all pairs (α_weights, α_bias), of weights and of other parameters.
 
-    Returns
-    -------
-    `evaluation.evaluate`'s dict as NumPy arrays over all pairs (α_weights, α_bias), α_bias varying fastest
+    α_bias varies fastest.
     """
     points = alpha_grid(alphas)
     of_weights, of_biases = np.stack(np.meshgrid(points, points, indexing="ij")).reshape(2, -1)

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from mli_utils.core.config import DATASETS, InputError, RunConfig
@@ -35,7 +36,7 @@ class ImageSet:
         return len(self.labels)
 
     def first(self, n: int) -> "ImageSet":
-        """Return the first n images; classes take turns, so they are as balanced as possible."""
+        """Return the first n images; classes take turns, so they are about as balanced as all."""
         return self[:n]
 
     def __getitem__(self, chosen: slice | torch.Tensor) -> "ImageSet":
@@ -128,8 +129,6 @@ def training_set(config: RunConfig, whole: ImageSet) -> ImageSet:
             f"and {sizes.min()} of another; {config.dataset} allows from 1 to {there.min()}"
         )
     labels = whole.labels.numpy()
-    rank = np.empty(len(labels), int)
-    for label, size in enumerate(there):
-        rank[labels == label] = np.arange(size)
+    rank = pd.Series(labels).groupby(labels).cumcount().to_numpy()
     place = (rank + 0.5) / sizes[labels]
     return whole[torch.from_numpy(np.argsort(place, kind="stable")[: config.n_train])]

@@ -16,23 +16,13 @@ LEVEL = 0.95  # confidence level of every interval
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at the ends of an interval
 ESTIMATE = ("mean", "low", "high", "n")
 FEWEST_LEFT = 5  # clusters; fewer, left out one by one, give no interval
+MOST = 10_000  # clusters that `needed` tries
 NEAREST = 1e-12  # to a perfect correlation or prediction, whose transforms are infinite
 CLUSTER = "its cluster"
 
 
 def mean_and_interval(values: Iterable[float]) -> dict:
-    """Estimate a mean with Student's t interval.
-
-    Parameters
-    ----------
-    values : iterable of float
-        One value per run; NaN and infinities are left out.
-
-    Returns
-    -------
-    dict
-        `mean`, `low`, `high` (95 %) and `n` (number of values); `low` and `high` are NaN for n < 2.
-    """
+    """Estimate a mean with Student's t interval; NaN and infinities are left out, and n < 2 gives no interval."""
     values = _finite(values)
     mean, n = _mean(values), len(values)
     if n < 2:
@@ -44,22 +34,9 @@ def mean_and_interval(values: Iterable[float]) -> dict:
 def clustered_mean(values: pd.Series, cluster: str, bounds: tuple[float, float] = (-math.inf, math.inf)) -> dict:
     """Estimate a mean over independent clusters with Student's t interval, cut to the range of the quantity.
 
-    Rows of one cluster are averaged first, so that a network or a seed counts once. Cutting an interval to values that
-    the mean can have does not change its coverage (`tests/core/test_coverage.py` simulates it).
-
-    Parameters
-    ----------
-    values : pandas.Series
-        Numbers, or true and false; NaN is left out.
-    cluster : str
-        Level of the index that names the cluster of each row.
-    bounds : tuple of float
-        Smallest and largest possible value.
-
-    Returns
-    -------
-    dict
-        `mean`, `low`, `high` (95 %) and `n` (number of clusters).
+    Rows of one cluster, an entry of the index level `cluster`, are averaged first, so that a network or a seed counts
+    once; `n` counts clusters. Cutting an interval to values that the mean can have does not change its coverage
+    (`tests/core/test_coverage.py` simulates it).
     """
     found = mean_and_interval(values.astype(float).groupby(level=cluster).mean())
     low, high = np.clip([found["low"], found["high"]], *bounds)
@@ -69,22 +46,10 @@ def clustered_mean(values: pd.Series, cluster: str, bounds: tuple[float, float] 
 def clustered_share(told: pd.Series, cluster: str) -> dict:
     """Estimate a share over independent clusters with Wilson's interval at their effective number.
 
-    Parameters
-    ----------
-    told : pandas.Series
-        True and false, or shares; NaN is left out.
-    cluster : str
-        Level of the index that names the cluster of each row.
-
-    Returns
-    -------
-    dict
-        `mean` (over the clusters' shares), `low`, `high` (95 %) and `n` (number of clusters).
-
-    Notes
-    -----
-    The effective number m* has p(1 − p)/m* as the squared standard error of p; it lies between the numbers of clusters,
-    n, and of rows. It is taken as n + (m* − n)(n − 1)/(n + 3), since a few clusters say little of their spread.
+    `told` has true and false, or shares; `mean` is over the shares of clusters, entries of the index level `cluster`,
+    which `n` counts. The effective number m* has p(1 − p)/m* as the squared standard error of p; it lies between the
+    numbers of clusters, n, and of rows. It is taken as n + (m* − n)(n − 1)/(n + 3), since a few clusters say little of
+    their spread.
     """
     told = told.astype(float).dropna()
     of_clusters = told.groupby(level=cluster).mean()
@@ -94,30 +59,22 @@ def clustered_share(told: pd.Series, cluster: str) -> dict:
     return _estimate(mean, *wilson(mean, n + (effective - n) * (n - 1) / (n + 3)), n=n)
 
 
-def needed(mean: float, spread: float, bounds: Iterable[float], most: int = 10_000) -> int | None:
+def needed(mean: float, spread: float, bounds: Iterable[float]) -> int | None:
     """Return how many clusters put the 95 % interval of a mean to one side of each bound in four of five experiments.
 
-    Parameters
-    ----------
-    mean, spread : expected mean, and standard deviation over clusters
-    bounds : the predicate's finite bounds
-    most : largest number tried; None if more are needed
-
-    Notes
-    -----
-    The smallest n ≥ 2 with (t(0.975) + t(0.8)) · spread / √n at most the distance to the nearest bound, t at n − 1
-    degrees of freedom.
+    The smallest n from 2 to `MOST`, or None, with (t(0.975) + t(0.8)) · spread / √n at most the distance of the
+    expected mean to the nearest of the finite `bounds`; t at n − 1 degrees of freedom, `spread` over clusters.
     """
     distance = min(abs(mean - bound) for bound in bounds)
-    n = np.arange(2, most + 1)
-    enough = _decisive(most) * spread / np.sqrt(n) <= distance
+    n = np.arange(2, MOST + 1)
+    enough = _decisive() * spread / np.sqrt(n) <= distance
     return int(n[enough.argmax()]) if distance > 0 and enough.any() else None
 
 
 @functools.cache
-def _decisive(most: int) -> np.ndarray:
-    """Return t(0.975) + t(0.8) at 1 to `most` − 1 degrees of freedom."""
-    freedom = np.arange(1, most)
+def _decisive() -> np.ndarray:
+    """Return t(0.975) + t(0.8) at 1 to `MOST` − 1 degrees of freedom."""
+    freedom = np.arange(1, MOST)
     return stats.t.ppf(TAILS[1], freedom) + stats.t.ppf(0.8, freedom)
 
 
@@ -160,7 +117,7 @@ def intervals(
     """
     rows = [
         {**dict(zip(by, values, strict=True)), "measure": measure, **mean_and_interval(group[measure])}
-        for values, group in frame.groupby(by, sort=False)
+        for values, group in frame.groupby(by, sort=False, dropna=False)
         for measure in measures
     ]
     found = pd.DataFrame(rows, columns=[*by, "measure", *ESTIMATE])
@@ -199,12 +156,6 @@ def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequen
     return pd.DataFrame(rows, columns=[by, "measure", *ESTIMATE])
 
 
-def share(told: Iterable[float]) -> dict:
-    """Estimate the proportion of ones among zeros and ones with Wilson's interval; NaN is left out."""
-    told = _finite(told)
-    return _estimate(_mean(told), *wilson(_mean(told), len(told)), n=len(told))
-
-
 def wilson(share: float, n: float) -> tuple[float, float]:
     """Compute Wilson's interval (low, high) for a proportion of `n` (1927); NaN for n = 0."""
     if n == 0:
@@ -219,24 +170,10 @@ def rank_correlation(
 ) -> dict:
     """Estimate Spearman's rank correlation, plain or partial, with an interval over clusters (`without_each`).
 
-    The partial correlation is between the residuals of both ranks after an additive fit of the categories in `given`.
-    Its interval is Student's on Fisher's scale, artanh.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        One row per network; rows with a missing value are left out.
-    x, y : str
-        Columns to correlate.
-    given : sequence of str
-        Categorical columns to control for.
-    cluster : str or None
-        Column or index level that names clusters, which are left out whole; None: every row is one.
-
-    Returns
-    -------
-    dict
-        `mean`, `low`, `high` (95 %) and `n` (number of clusters); NaN where undefined or with under five clusters.
+    The partial correlation is between the residuals of both ranks after an additive fit of the categories in the
+    columns `given`. Its interval is Student's on Fisher's scale, artanh. Rows with a missing value are left out. The
+    column or index level `cluster` names the clusters, which `n` counts; without one every row is one. Numbers are NaN
+    where undefined or with under five clusters.
     """
     whose = np.arange(len(frame)) if cluster is None else frame.reset_index()[cluster].to_numpy()
     kept = frame[[x, y, *given]].assign(**{CLUSTER: whose}).dropna()
@@ -258,25 +195,11 @@ def rank_correlation(
 
 
 def without_each(whole: float, rests: np.ndarray, scale: Callable, back: Callable) -> dict:
-    """Estimate a statistic with an interval from its values without each of n independent clusters.
+    """Estimate a statistic with an interval from its values without each of n independent clusters, `rests` (n,).
 
-    Parameters
-    ----------
-    whole : float
-        The statistic of all clusters.
-    rests : numpy.ndarray
-        (n,) The statistic without each.
-    scale, back : callable
-        Increasing or decreasing function to a scale on which the statistic is about normal, and its inverse.
-
-    Returns
-    -------
-    dict
-        `mean` (`whole`), `low`, `high` (95 %) and `n`; no interval with under five clusters or an undefined statistic.
-
-    Notes
-    -----
-    Student's t interval of the pseudo-values n f − (n − 1) f₋ᵢ (Tukey 1958), widened to hold `whole` if need be.
+    `scale` is a monotone function to a scale on which the statistic is about normal, `back` its inverse. The interval
+    is Student's t interval of the pseudo-values n f − (n − 1) f₋ᵢ (Tukey 1958), widened to hold `whole`, the statistic
+    of all clusters, if need be; under five clusters or an undefined statistic give none.
     """
     n = len(rests)
     if n < FEWEST_LEFT or not np.isfinite(whole) or not np.isfinite(rests).all():
@@ -301,9 +224,9 @@ def rank_correlations(
 
 
 def determination(measured: Iterable[float], predicted: Iterable[float]) -> float:
-    """Compute R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; NaN where `measured` is constant."""
+    """Compute R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; NaN where `measured` is constant or empty."""
     measured, predicted = (np.asarray(values, float) for values in (measured, predicted))
-    varies = ((measured - measured.mean()) ** 2).sum()
+    varies = measured.size and ((measured - measured.mean()) ** 2).sum()
     return float(1 - ((measured - predicted) ** 2).sum() / varies) if varies else math.nan
 
 
@@ -315,9 +238,8 @@ def determination_by_seed(measured: pd.DataFrame, predicted: pd.DataFrame) -> di
     """
     pairs = np.stack([measured.to_numpy(float), predicted.loc[measured.index, measured.columns].to_numpy(float)])
     pairs = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
-    n = pairs.shape[1]
-    whole = determination(*pairs) if n else math.nan
-    rests = np.array([determination(*np.delete(pairs, one, axis=1)) for one in range(n)])
+    whole = determination(*pairs)
+    rests = np.array([determination(*np.delete(pairs, one, axis=1)) for one in range(pairs.shape[1])])
     return without_each(whole, rests, lambda value: np.log(np.maximum(1 - value, NEAREST)), lambda log: 1 - np.exp(log))
 
 

@@ -4,7 +4,7 @@ Batch norm at θ(α) needs the mean and variance of its inputs at θ(α). Runnin
 batch statistics differ from the statistics of the set. So the whole set passes the network as one batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,22 +17,35 @@ from mli_utils.core.parameters import Params, unstack
 
 @contextmanager
 def plain_float32() -> Iterator[None]:
-    """Compute in float32 on every device, without subnormal numbers or TensorFloat-32; restore the settings on exit.
+    """Compute in float32 on every device, without subnormal or shortened numbers; restore the settings on exit.
 
     Convolutions on a GPU are the deterministic ones, so that the same machine gives the same bits.
 
     Subnormal numbers triple the time; they arise in deep small-scale networks and in the momentum of dead units.
     TensorFloat-32, torch's default for convolutions on GPUs, keeps ten bits, and near a plateau rounding decides ties
-    and so the error.
+    and so the error. Products may be shortened alike where a user asked torch for it.
     """
     smallest = 5e-324
     flushed_before = smallest * 1.0 == 0
+    precision_before = torch.get_float32_matmul_precision()
     torch.set_flush_denormal(True)
+    torch.set_float32_matmul_precision("highest")
     try:
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             yield
     finally:
         torch.set_flush_denormal(flushed_before)
+        torch.set_float32_matmul_precision(precision_before)
+
+
+@contextmanager
+def watching(hooks: Sequence) -> Iterator[None]:
+    """Remove these hooks on exit."""
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def has_batch_norm(model: Network) -> bool:
@@ -67,12 +80,8 @@ def statistics_of(model: Network, params: Params, images: torch.Tensor) -> Stati
         return hook
 
     norms = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    hooks = [module.register_forward_pre_hook(note(name)) for name, module in norms]
-    try:
+    with watching([module.register_forward_pre_hook(note(name)) for name, module in norms]):
         whole_set(model, params, images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found
 
 

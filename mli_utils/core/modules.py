@@ -18,7 +18,7 @@ from torch.utils import data as loading
 
 from mli_utils.core.config import InputError
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import plain_float32, sum_metrics
+from mli_utils.core.evaluation import plain_float32, sum_metrics, watching
 from mli_utils.core.parameters import Params, Use, use_of
 
 LOSSES = ("cross_entropy", "mse")
@@ -65,13 +65,16 @@ def read_samples(given: Any, batch_size: int, device: str = "cpu", what: str = "
         Other kinds; samplers that repeat or leave out samples; no samples; numbers of samples that differ; inputs that
         are not finite.
     """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise InputError(f"batch_size={batch_size!r} is not allowed; allowed: whole numbers from 1 up")
     if isinstance(given, ImageSet):
         given = (given.images, given.labels)
     if isinstance(given, loading.Dataset):
         given = loading.DataLoader(given, batch_size)
     if isinstance(given, loading.DataLoader):
         _check_loader(given, what)
-    batches = [_batch(some, what) for some in (given if isinstance(given, loading.DataLoader) else [given])]
+    with torch.random.fork_rng([]):  # a DataLoader draws a seed even where it does not shuffle
+        batches = [_batch(some, what) for some in (given if isinstance(given, loading.DataLoader) else [given])]
     if not batches or not len(batches[0][1]):
         raise InputError(f"{what} has no samples; allowed: at least one")
     if any(list(inputs) != list(batches[0][0]) for inputs, _ in batches):
@@ -95,12 +98,17 @@ def _check_loader(loader: loading.DataLoader, what: str) -> None:
     """Raise InputError for a DataLoader that does not give every sample once."""
     if loader.drop_last or getattr(loader.batch_sampler, "drop_last", False):
         raise InputError(f"{what}: the loader has drop_last=True; allowed: drop_last=False, so that no sample is lost")
-    plain = type(loader.batch_sampler) in (loading.BatchSampler, type(None))
-    odd = loader.sampler if plain else loader.batch_sampler
-    repeats = not plain or type(odd) not in SAMPLERS or getattr(odd, "replacement", False)
-    if repeats and not isinstance(loader.dataset, loading.IterableDataset):
+    if isinstance(loader.dataset, loading.IterableDataset):
+        return
+    sampler = loader.batch_sampler
+    if type(sampler) in (loading.BatchSampler, type(None)):
+        sampler = getattr(sampler, "sampler", loader.sampler)
+    draws = type(sampler) is loading.RandomSampler and (
+        sampler.replacement or sampler.num_samples != len(sampler.data_source)
+    )
+    if draws or type(sampler) not in SAMPLERS:
         raise InputError(
-            f"{what}: {type(odd).__name__} may repeat or leave out samples; allowed: a loader with shuffle=True or "
+            f"{what}: {type(sampler).__name__} may repeat or leave out samples; allowed: a loader with shuffle=True or "
             "False, without replacement, or its Dataset"
         )
 
@@ -113,7 +121,9 @@ def _batch(given: Any, what: str) -> Batch:
         kinds = "a DataLoader, a Dataset, (inputs, targets), or mappings with 'labels'"
         raise InputError(f"{what} is {_said(given)}; allowed: {kinds}")
     given, labels = given
-    named = given if isinstance(given, Mapping) else dict(enumerate(given if isinstance(given, tuple) else [given]))
+    collated = isinstance(given, list) and any(isinstance(one, torch.Tensor) for one in given)  # a loader's tuple
+    several = collated or isinstance(given, tuple)
+    named = given if isinstance(given, Mapping) else dict(enumerate(given if several else [given]))
     inputs = as_float32({name: _tensor(value, f"{what}: inputs") for name, value in named.items()}, f"{what}: inputs")
     targets = as_float32({"targets": _tensor(labels, f"{what}: targets")}, what)["targets"]
     sizes = {len(value) if value.ndim else 0 for value in (*inputs.values(), targets)}
@@ -128,6 +138,11 @@ def _tensor(value: Any, what: str) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         raise InputError(f"{what} are {_said(value)}; allowed: tensors or arrays of numbers")
     return value.detach()
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind without one."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _said(value: Any) -> str:
@@ -151,16 +166,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextmanager
-def watching(handles: Sequence) -> Iterator[None]:
-    """Remove these hooks on exit."""
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def outputs_of(model: nn.Module, tensors: Params, inputs: dict) -> torch.Tensor:
     """Return the outputs (samples, …) at these parameters and buffers, float32.
 
@@ -180,7 +185,7 @@ def outputs_of(model: nn.Module, tensors: Params, inputs: dict) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Pass:
-    """A forward pass: where it uses parameters, its batch norms in order, bytes a sample of its largest layer."""
+    """A forward pass: where it uses parameters, batch norms in order, bytes a sample in its largest layer, result."""
 
     use: Use
     norms: list[str]
@@ -217,9 +222,8 @@ def trace(model: nn.Module, tensors: Params, batch: Batch) -> Pass:
             outputs = outputs_of(model, {**tensors, **params}, leaves)
     except InputError:
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the model does not take inputs as given in data: {said}") from error
+    except Exception as error:  # a module raises of any kind, AssertionError and KeyError among them
+        raise InputError(f"the model does not take inputs as given in data: {first_line(error)}") from error
     if outputs.ndim < 1 or len(outputs) != len(batch[1][:2]):
         raise InputError(f"the model returns {tuple(outputs.shape)}; allowed: one row a sample, along the first axis")
     passed = [name for name, _ in called if name in norms]
@@ -280,7 +284,7 @@ def check_targets(batches: Sequence[Batch], outputs: torch.Tensor, loss: Loss) -
         An unknown loss, or one that does not fit outputs and targets.
     """
     if loss != "cross_entropy":
-        if loss not in LOSSES and (isinstance(loss, str) or not callable(loss)):
+        if loss not in LOSSES and not callable(loss):
             raise InputError(f"loss={loss!r} is not allowed; allowed: {', '.join(LOSSES)}, or loss(outputs, targets)")
         each_loss(outputs, batches[0][1][: len(outputs)], loss)
         return None
@@ -307,7 +311,7 @@ def each_loss(outputs: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch
         return found
     if outputs.shape != targets.shape:
         raise InputError(f"targets are {tuple(targets.shape)}; allowed for mse: {tuple(outputs.shape)}, as the outputs")
-    return (outputs - targets).square().flatten(1).mean(1)
+    return (outputs - targets).square().reshape(len(outputs), -1).mean(1)
 
 
 def sums(outputs: torch.Tensor, targets: torch.Tensor, loss: Loss) -> dict[str, torch.Tensor]:

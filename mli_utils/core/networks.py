@@ -102,10 +102,7 @@ class StackedLinear(nn.Linear):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.weight.ndim == 2:
             return super().forward(inputs)
-        inputs = inputs.expand(len(self.weight), *inputs.shape[-2:])
-        if self.bias is None:
-            return torch.bmm(inputs, self.weight.mT)
-        return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.mT)
+        return affine(inputs.expand(len(self.weight), *inputs.shape[-2:]), self.weight, self.bias)
 
 
 class Scratch:
@@ -116,7 +113,7 @@ class Scratch:
 
     def __call__(self, name, like: torch.Tensor, *shape: int) -> torch.Tensor:
         """Return an uninitialised tensor, with dtype and device of `like`, that is valid until the name is reused."""
-        size, name = math.prod(shape), (name, like.device)
+        size, name = math.prod(shape), (name, like.dtype, like.device)
         if name not in self.memory or len(self.memory[name]) < size:
             self.memory[name] = like.new_empty(size)
         return self.memory[name][:size].view(shape)
@@ -125,7 +122,7 @@ class Scratch:
 class FCN(Network):
     """A fully-connected ReLU network with `depth` weight layers.
 
-    Without biases, or with an output bias of zero, logits are homogeneous: z(cθ) = c^depth z(θ) for c ≥ 0.
+    Without hidden biases, and with an output bias of zero if any, logits are homogeneous: z(cθ) = c^depth z(θ), c ≥ 0.
     """
 
     stacked, dense = True, True
@@ -135,7 +132,7 @@ class FCN(Network):
     def __init__(self, features: int, classes: int, depth: int, width: int, bias: str):
         super().__init__()
         sizes = [features, *[width] * (depth - 1), classes]
-        self.units = sizes[1:]  # outputs of each layer
+        self.widest = max(sizes[1:])  # units of a layer
         self.layers = nn.ModuleList(
             StackedLinear(sizes[i], sizes[i + 1], bias=bias == "all" or (bias == "output" and i == depth - 1))
             for i in range(depth)
@@ -149,8 +146,7 @@ class FCN(Network):
         return self.layers[-1](hidden)
 
     def points_at_once(self, device: torch.device) -> int:
-        widest = max(self.units)
-        return max(1, self.memory[device.type] // (self.samples_at_once * widest))
+        return max(1, self.memory[device.type] // (self.samples_at_once * self.widest))
 
     @torch.no_grad()
     def outputs(self, params, images, parts, statistics=None, line=None):
@@ -182,12 +178,13 @@ def first_product(params: Params, images: torch.Tensor) -> torch.Tensor:
     return images.flatten(1) @ params["layers.0.weight"].mT
 
 
-def affine(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor) -> None:
-    """Write a layer's pre-activations to `out` (stack, samples, units)."""
+def affine(
+    inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return a stacked layer's pre-activations (stack, samples, units), in `out` if given."""
     if bias is None:
-        torch.bmm(inputs, weight.mT, out=out)
-    else:
-        torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT, out=out)
+        return torch.bmm(inputs, weight.mT, out=out)
+    return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT, out=out)
 
 
 class StackedLayerNorm(nn.LayerNorm):
@@ -248,7 +245,7 @@ class Block(nn.Module):
 class VisionTransformer(Network):
     """A vision transformer (Dosovitskiy et al. 2021) of two blocks, ten weight layers deep.
 
-    An image is cut into 4 × 4 patches, one token each; the output layer takes the tokens' normalised mean.
+    An image is cut into a 4 × 4 grid of patches, one token each; the output layer takes the tokens' normalised mean.
     """
 
     stacked = True

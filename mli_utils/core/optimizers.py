@@ -163,12 +163,13 @@ class Adam:
         self.longest = _shared(configs, "clip")
         self.gradients, self.means, self.squares = _zeros(params), _zeros(params), _zeros(params)
         self.steps = 0
+        self.scale: torch.Tensor | None = None  # (stack,), factors of the last clipping
 
     def step(self, params: Params, gradient: Callable, of_lr: float = 1.0) -> None:
         """Update `params` in place with `of_lr` times each network's learning rate."""
         gradient(self.gradients, 0.0)
         if self.longest:
-            clip(self.gradients, self.longest)
+            self.scale = clip(self.gradients, self.longest)
         self.steps += 1
         unbias_mean, unbias_square = (1 - beta**self.steps for beta in self.betas)
         for value, slope, mean, square in zip(params.values(), self.gradients, self.means, self.squares, strict=True):

@@ -72,13 +72,13 @@ def parameter_groups(model: nn.Module, use: Use | None = None) -> dict[str, Grou
         groups |= {own: Group("weights", 1) if kind == "inputs" else Group(kind, layer) for own, kind in kinds.items()}
     own = dict(model.named_parameters())  # a parameter shared by two layers has one name
     groups = {name: group for name, group in groups.items() if name in own}
-    final = {name for name in [next(reversed(groups), "")] if name.endswith(".bias")}
+    final = {name for name in [*groups][-1:] if name.endswith("bias")}
     if use:
         groups = {name: Group(group.name, use.most.get(name, group.layer)) for name, group in groups.items()}
         final = set(use.last)
     for name in final:
         if groups[name].name == "hidden_biases":
-            groups[name] = Group("output_bias", groups[name].layer if use else last)
+            groups[name] = Group("output_bias", groups[name].layer)
     return groups
 
 

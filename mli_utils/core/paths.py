@@ -3,7 +3,7 @@
 A path gives each parameter group a schedule c(α): θ(α) = (1 − c(α)) θ(0) + c(α) θ(T) within the group.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -51,6 +51,25 @@ def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
     if lacking:
         raise InputError(f"the path has no schedule for {', '.join(lacking)}; needed: {', '.join(GROUPS)}")
     return dict(path)
+
+
+def named_paths(paths: str | Mapping | Iterable) -> dict[str, str | Mapping[str, str]]:
+    """Return the paths by name that one name, several, or {name: path} ask for.
+
+    Raises
+    ------
+    InputError
+        No path, a path without a name, or what `schedules` raises.
+    """
+    if not isinstance(paths, Mapping):
+        paths = {choose("path", name, PATHS): name for name in ([paths] if isinstance(paths, str) else paths)}
+    if not paths:
+        raise InputError("paths are empty; allowed: at least one path")
+    if paths.keys() >= set(GROUPS):
+        raise InputError("this path has no name; allowed: {name: {group: schedule}}")
+    for path in paths.values():
+        schedules(path)
+    return dict(paths)
 
 
 def alpha_grid(alphas: int | Sequence[float] | np.ndarray) -> np.ndarray:

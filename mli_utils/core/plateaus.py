@@ -31,11 +31,12 @@ def crossing(alphas, values, threshold: float) -> float:
 def last_crossing(alphas, values, threshold: float) -> float:
     """Find the largest α at which `values` is at or above `threshold`, linear between grid points.
 
-    0 if no value is, the last α if the last value is, NaN if a value is not finite. Where a curve crosses the threshold
-    once, it is `crossing`; but it does not end a plateau at a first guess that α = 0 happens to get right.
+    0 if no value is, the last α if the last value is, NaN if a value or the threshold is not finite. Where a curve
+    crosses the threshold once, it is `crossing`; but it does not end a plateau at a first guess that α = 0 happens to
+    get right.
     """
     alphas, values = np.asarray(alphas, float), np.asarray(values, float)
-    if not np.isfinite(values).all():
+    if not np.isfinite([threshold, *values]).all():
         return float("nan")
     above = np.flatnonzero(values >= threshold)
     if not len(above):
@@ -81,7 +82,7 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     Raises
     ------
     InputError
-        A tolerance outside [0, 1), or a frame that lacks a column of a curve.
+        A tolerance outside [0, 1), a frame that lacks a column of a curve, or one that repeats points of a curve.
     """
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance={tolerance} is not allowed; allowed: from 0 up to, but not, 1")
@@ -89,20 +90,31 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     missing = [name for name in needed if name not in curves]
     if missing:
         raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
-    keys = [name for name in APART if name in curves]
-    keys += [name for name in curves.select_dtypes(exclude="number") if name not in keys]
-    fields, arrays = split_curves(curves, keys, ["alpha", "loss", "error"])
+    fields, arrays = split_curves(curves, keys_of(curves), ["alpha", "loss", "error"])
     rows = []
     for classes, curve in zip(classes_of(fields), arrays, strict=True):
-        levels = thresholds(classes, tolerance)
-        ends = {f"{name}_plateau": crossing(curve["alpha"], curve[name], level) for name, level in levels.items()}
-        rows.append({**ends, "bump": monotonicity_gap(curve["loss"])})
+        rows.append({**plateaus_of(curve, classes, tolerance), "bump": monotonicity_gap(curve["loss"])})
     return fields.join(pd.DataFrame(rows, columns=["error_plateau", "loss_plateau", "bump"]))
+
+
+def plateaus_of(curve: dict, classes: int, tolerance: float = 0.1) -> dict[str, float]:
+    """Return `error_plateau` and `loss_plateau` (α) of one curve, as `split_curves` returns it."""
+    levels = thresholds(classes, tolerance)
+    return {f"{name}_plateau": crossing(curve["alpha"], curve[name], level) for name, level in levels.items()}
+
+
+def keys_of(curves: pd.DataFrame) -> list[str]:
+    """Return the columns that tell curves apart: those of `APART`, and texts."""
+    keys = [name for name in APART if name in curves]
+    return keys + [name for name in curves.select_dtypes(exclude="number") if name not in keys]
 
 
 def classes_of(curves: pd.DataFrame) -> pd.Series:
     """Return the number of classes behind each row: the column `classes`, or else the dataset's."""
-    return curves.classes if "classes" in curves else curves.dataset.map(lambda name: DATASETS[name].classes)
+    if "dataset" not in curves:
+        return curves.classes
+    of_dataset = curves.dataset.map(lambda name: DATASETS[name].classes, na_action="ignore")
+    return curves.classes.fillna(of_dataset) if "classes" in curves else of_dataset
 
 
 def plateau_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -110,8 +122,7 @@ def plateau_ends(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
 
     `end` is the largest α with error ≥ (1 − tolerance)(1 − 1/k); predicted and measured curves are compared by it.
     """
-    keys = [name for name in (*FIELDS, "status", "start", "path") if name in curves]
-    fields, arrays = split_curves(curves, keys, ["alpha", "error"])
+    fields, arrays = split_curves(curves, keys_of(curves), ["alpha", "error"])
     levels = [thresholds(classes, tolerance)["error"] for classes in classes_of(fields)]
     ends = [last_crossing(curve["alpha"], curve["error"], level) for curve, level in zip(arrays, levels, strict=True)]
     return fields.assign(end=ends)
@@ -123,6 +134,9 @@ def split_curves(curves: pd.DataFrame, keys: list[str], columns: list[str]) -> t
     labels = [curves.label] if "label" in curves else []
     order = np.lexsort([*labels, curves.alpha, number])
     first = np.flatnonzero(np.diff(number[order], prepend=-1))
+    again = (np.diff(curves.alpha.to_numpy()[order]) == 0) & (np.diff(number[order]) == 0)
+    if not labels and again.any():
+        raise InputError(f"curves repeat points of α; allowed: once each, with curves told apart by {', '.join(keys)}")
     of_columns = [np.split(curves[name].to_numpy()[order], first[1:]) for name in columns]
     arrays = [dict(zip(columns, of_curve, strict=True)) for of_curve in zip(*of_columns, strict=True)]
     return curves[keys].iloc[order[first]].reset_index(drop=True), arrays if len(curves) else []
@@ -156,16 +170,7 @@ def stays_from(steps, good) -> float:
 
 
 def learned_at(history: pd.DataFrame) -> pd.Series:
-    """Find the first optimizer step from which each class's training error stays under 50 %; NaN if none.
-
-    Parameters
-    ----------
-    history : history of a run, with columns `step` and `class_error_0`, `class_error_1`, …
-
-    Returns
-    -------
-    Series of steps by class number
-    """
+    """Find the first step from which each class's error in a run's history stays under 50 %, by class; NaN if none."""
     of_classes = history.filter(like="class_error_")
     first = {
         int(name.removeprefix("class_error_")): stays_from(history["step"], of_classes[name] < 0.5)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.integrate import OdeSolution, solve_ivp
+from scipy.optimize import brentq
 
 from mli_utils.core.config import InputError
 from mli_utils.core.evaluation import plain_float32
@@ -63,9 +64,8 @@ class Flow:
 
         Times are equally spaced until a little after the last class is learned.
         """
-        order = np.argsort(self.learned_at())
-        end = min(1.3 * np.nanmax(self.learned_at()), self.times[-1])
-        times = np.linspace(0, end, points)
+        learned = self.learned_at()
+        times = np.linspace(0, min(1.3 * np.nanmax(learned), self.times[-1]), points)
         weights, biases = self.at(times)
         return pd.concat(
             pd.DataFrame(
@@ -76,12 +76,11 @@ class Flow:
                     "bias": biases[:, label],
                 }
             )
-            for place, label in enumerate(order, start=1)
+            for place, label in enumerate(np.argsort(learned), start=1)
         )
 
     def _crossing(self, label: int, after: int) -> float:
         """Find the time between two solver steps at which a class's probability passes one half."""
-        from scipy.optimize import brentq
 
         def above(time):
             weights, biases = self.at(time)
@@ -148,7 +147,7 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
     p = probabilities(weights, biases, r)
     slope = r * weights ** (r - 1)  # ∂z_ij / ∂W_ij
     mixing = p[:, :, None] * (_one_hot(k) - p[:, None, :])  # ∂p_ij / ∂z_il, by input
-    own = r * (r - 1) * weights ** max(r - 2, 0) * (_one_hot(k) - p)
+    own = r * (r - 1) * weights ** (r - 2) * (_one_hot(k) - p)
     of_weights = np.zeros((k, k, k, k))
     inputs = np.arange(k)
     of_weights[inputs, :, inputs, :] = own[:, :, None] * _one_hot(k) - slope[:, :, None] * mixing * slope[:, None, :]
@@ -163,6 +162,9 @@ def jacobian(state: np.ndarray, r: int, k: int) -> np.ndarray:
     )
 
 
+LATEST = 1e10  # time of the last escape up to which float64 resolves its steps
+
+
 def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0.1, final_loss: float = 1e-2) -> Flow:
     """Solve the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
 
@@ -171,7 +173,8 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
     Raises
     ------
     InputError
-        r below 2 (the origin is then no saddle), k below 2, or any argument outside its range.
+        r below 2 (the origin is then no saddle), k below 2, any argument outside its range, a flow that is too slow for
+        float64, or one that does not pass `final_loss`.
     """
     for name, whole, low, high in (("r", r, 2, 50), ("k", k, 2, 100)):
         if not (isinstance(whole, (int, np.integer)) and low <= whole <= high):
@@ -180,15 +183,19 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
         if not low <= value < high or (value == 0 and name != "noise"):
             raise InputError(f"{name}={value!r} is not allowed; allowed: between {low} and {high}")
 
+    weights = initial_weights(k, delta, seed, noise)
+    if (escape := escape_time(r, weights.diagonal().min(), k)) > LATEST:
+        late = f"its slowest class would escape at time {escape:.2g}"
+        raise InputError(f"delta={delta:g} is too small for r={r}: {late}; allowed: before {LATEST:g}")
+
     def fitted(_, state):
         return math.log(mean_loss(*unpack(state, k), r) / final_loss)
 
     fitted.terminal = True  # type: ignore[attr-defined]
-    start = np.concatenate([initial_weights(k, delta, seed, noise).ravel(), np.zeros(k)])
     solved = solve_ivp(
         lambda _, state: velocity(state, r, k),
-        (0, 1e6 * (1 + escape_time(r, delta * (1 - noise) if noise < 1 else delta, k))),
-        start,
+        (0, 1e6 * (1 + escape_time(r, delta * (1 - noise), k))),
+        np.concatenate([weights.ravel(), np.zeros(k)]),
         method="LSODA",
         jac=lambda _, state: jacobian(state, r, k),
         dense_output=True,
@@ -197,6 +204,11 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
         atol=1e-12,
     )
     weights, biases = unpack(solved.y.T, k)
+    if solved.status != 1:
+        first, last = mean_loss(weights[[0, -1]], biases[[0, -1]], r)
+        raise InputError(
+            f"final_loss={final_loss:g} is not allowed; allowed: one that is passed from {first:.3g} to {last:.3g}"
+        )
     return Flow(r, solved.t, weights, biases, mean_loss(weights, biases, r), solved.sol)
 
 
@@ -229,17 +241,12 @@ def flow_curve(flow: Flow, alphas: np.ndarray) -> np.ndarray:
 # ── Curves from one forward pass: depth-r ReLU networks with a bias on the output only, and θ(0) = 0 ──────────────
 
 
-def closed_form(signal, bias, depth: int, alphas, path: str = "linear"):
-    """Compute z(α) = α^r s + c(α) b, with c = α on the linear path and α^r on the homogeneous one.
+def closed_form(signal, bias, depth: int, alphas):
+    """Compute z(α) = α^r s + α b for arrays or tensors, r being `depth` and s (samples, classes) the logits without b.
 
-    Parameters
-    ----------
-    signal : (…, samples, classes) s, the trained network's logits without its output bias
-    bias : (classes,) b
-    depth : r, the number of weight layers
-    alphas : (alphas, 1, 1), an array or a tensor, as `signal` and `bias`
+    `alphas` is (alphas, 1, 1).
     """
-    return alphas**depth * signal + (alphas if path == "linear" else alphas**depth) * bias
+    return alphas**depth * signal + alphas * bias
 
 
 # ── The law: the two ends of a path predict its logits, by a recursion in two scalars a layer ─────────────────────

@@ -24,9 +24,9 @@ from mli_utils.core.optimizers import OPTIMIZERS, SCHEDULES, Adam, Momentum, Rep
 from mli_utils.core.parameters import Params, device_of, norm, output_bias, stack
 from mli_utils.core.plateaus import FITTED_ERROR
 
-# Histories are measured on at most PROBE first images, at every step up to DENSE_STEPS, then ROWS_AN_E_FOLD times per
-# factor e of steps, because an evaluation costs as much as a few steps.
-PROBE, DENSE_STEPS, ROWS_AN_E_FOLD = 500, 16, 12
+# Histories are measured on at most PROBE first images, at every step at first, then ROWS_AN_E_FOLD times per factor e
+# of steps, because an evaluation costs as much as a few steps.
+PROBE, ROWS_AN_E_FOLD = 500, 12
 
 # Fields that runs of a stacked model must share to be trained together.
 SHAPE = (
@@ -54,7 +54,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class State:
-    """A run between two epochs: steps done, seconds spent, rows of history, and arrays by name."""
+    """A run between two epochs: steps done, its share of the seconds, rows of history, and arrays by name."""
 
     step: int
     seconds: float
@@ -223,7 +223,8 @@ def train_group(
     device : device to compute on
     progress : called with numbers of epochs done or no longer needed
     states : checkpoints to resume from, all at one step, bit for bit; empty: start at initialization
-    save : called after every epoch with the unfinished runs and a function that yields their states
+    save : called after every epoch with the unfinished runs and a function that yields their states, whose arrays the
+        next step overwrites
     watch : sees every step; not with `states`
     model : network to train, for example of fewer classes; None: the configs' own
     rule : which runs end, from their losses on the first training images; by default those at their `stop_loss`
@@ -236,7 +237,8 @@ def train_group(
 
 
 def _train_group(configs, sets, device, progress, states, save, watch, model, rule) -> Iterator[Trained]:
-    began, everyone, first = time.perf_counter(), len(configs), configs[0]
+    everyone, first = len(configs), configs[0]
+    share, clock = states[0].seconds if states else 0.0, time.perf_counter()  # seconds of each run, and since when
     data = _Data.of(sets[0], device)
     of_run = list(zip(*([one] * everyone if isinstance(one, ImageSet) else one for one in sets), strict=True))
     model = (model or build(first)).to(device)
@@ -244,7 +246,6 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
     runs = _Stack.begin(model, configs, device)
     if states:
         runs.restore(model, states)
-        began -= states[0].seconds
 
     size = data.labels.shape[-1]
     batches = math.ceil(size / first.batch_size)
@@ -269,16 +270,16 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
                 with torch.no_grad():
                     watch.log(step, runs.configs, model.logits(runs.params, seen.images), seen.labels)
             losses = measured["loss"].tolist()
+            share, clock = share + (time.perf_counter() - clock) / len(runs.configs), time.perf_counter()
             over = [
                 step == last or not math.isfinite(loss) or ends
                 for loss, ends in zip(losses, rule(runs.configs, losses), strict=True)
             ]
             for i in itertools.compress(range(len(over)), over):
                 progress(first.epochs - step // batches)
-                seconds = (time.perf_counter() - began) / everyone
                 end = {name: value[i].clone() for name, value in runs.params.items()}
                 summary = summarize(model, runs.starts[i], end, *of_run[i])
-                summary = {"steps": step, **summary, "seconds": round(seconds, 3)}
+                summary = {"steps": step, **summary, "seconds": round(share, 3)}
                 on_cpu = {name: value.cpu() for name, value in end.items()}
                 yield Trained(runs.configs[i], runs.starts[i], on_cpu, pd.DataFrame(runs.histories[i]), summary)
             if all(over):
@@ -291,7 +292,7 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
                 orders = orders[going_on] if len(orders) else orders
         if step % batches == 0:
             if save and step > done:
-                save(runs.configs, partial(runs.states, time.perf_counter() - began))
+                save(runs.configs, partial(runs.states, share + (time.perf_counter() - clock) / len(runs.configs)))
             orders = torch.stack([torch.randperm(size, generator=each) for each in runs.batches]).to(device)
         batch = orders[:, step % batches * first.batch_size :][:, : first.batch_size]
         rest = [step < config.freeze_bias for config in runs.configs]
@@ -303,8 +304,7 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
             images, labels = data.batch(batch)
             runs.optimizer.step(runs.params, partial(now, runs.params, images, labels), of_lr)
         if watch:
-            scale = getattr(runs.optimizer, "scale", None)
-            watch.step(Step(step, runs.configs, labels, gradient.errors, scale, of_lr))
+            watch.step(Step(step, runs.configs, labels, gradient.errors, runs.optimizer.scale, of_lr))
 
 
 LOGGED_APART = 100 / ROWS_AN_E_FOLD  # percent between logged steps, but for the first ones
@@ -315,7 +315,7 @@ def log_steps() -> Iterator[int]:
     step = 0
     while True:
         yield step
-        step += max(1, step // ROWS_AN_E_FOLD) if step >= DENSE_STEPS else 1
+        step += max(1, step // ROWS_AN_E_FOLD)
 
 
 def history_rows(step: int, measured: dict[str, torch.Tensor], labels: torch.Tensor) -> Iterator[dict]:
@@ -361,9 +361,10 @@ def summarize(model: Network, start: Params, end: Params, training_set: ImageSet
 class Budget(Watch):
     """Splits the output biases of runs under SGD into the pull of their own class and the intrusions of others.
 
-    A step moves the bias of class j by −Σᵢ (pᵢⱼ − yᵢⱼ)/n. Images of class j pull it up, by 1 − pᵢⱼ each; images of
-    other classes push it down by pᵢⱼ, the probability with which they intrude on j. Momentum, weight decay, clipping
-    and schedule are linear in these sums, so both parts pass through the same optimizer, and from b(0) = 0
+    A step of SGD at rate η moves the bias of class j by −η Σᵢ (pᵢⱼ − yᵢⱼ)/n. Images of class j pull it up, by 1 − pᵢⱼ
+    each; images of other classes push it down by pᵢⱼ, the probability with which they intrude on j. Momentum, weight
+    decay, clipping and schedule are linear in these sums, so both parts pass through the same optimizer, and from
+    b(0) = 0
 
         b = pull − intrusions    exactly, at every step (section 07).
 
@@ -427,17 +428,10 @@ class Budget(Watch):
 
 
 def separation(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Compute how well each class's logit tells its images from the rest, which no output bias changes.
+    """Compute the area under the ROC curve of each class's logit, (stack, classes), which no output bias changes.
 
-    Parameters
-    ----------
-    logits : (stack, samples, classes)
-    labels : (samples,)
-
-    Returns
-    -------
-    (stack, classes) float64, the area under the ROC curve: the probability that an image of the class has a larger
-    logit of the class than an image of another, where ties count half; NaN for a class without images
+    From logits (stack, samples, classes) and labels (samples,): the probability that an image of the class has a larger
+    logit of the class than an image of another, where ties count half; NaN for a class without images.
     """
     values, areas = logits.mT.contiguous(), []
     for label, in_order in enumerate(values.sort(-1).values.unbind(1)):

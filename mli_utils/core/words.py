@@ -48,7 +48,7 @@ def span(row: Mapping, form: str = ".2f") -> str:
 
 def number(value: float, form: str) -> str:
     """Format a number: a large one without an exponent, other exponents as powers of ten."""
-    if form.endswith("g") and 1000 <= abs(value) < 1e9:
+    if form.endswith("g") and 1000 <= abs(float(f"{value:{form}}")) < 1e9:
         return f"{value:,.0f}"
     digits, _, power = f"{value:z{form}}".partition("e")
     return f"{digits} · 10{str(int(power)).translate(RAISED)}" if power else digits

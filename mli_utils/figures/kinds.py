@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mli_utils.core import estimates
-from mli_utils.core.config import InputError
+from mli_utils.core.config import InputError, choose
 from mli_utils.core.plateaus import classes_of, thresholds
 from mli_utils.figures.style import LABELS, NARROW, PALETTE, QUARTERS, STYLE, WIDEST, colours, dashes, style
 
 ROW_LABEL, ROW_MARK = 0.24, 0.15  # inches: height of a row's label, and of each of its marks
 LEGEND_LINE = 32  # characters that fit a legend in one line
+MARKERS = ("o", "s", "D", "^", "v", "P")  # beside the colours
 
 
 def curve_figure(
@@ -73,7 +74,7 @@ def curve_figure(
                 at = some[some[hue] == name].groupby("alpha")[measure].agg(["mean", "min", "max"])
                 axes.fill_between(at.index, at["min"], at["max"], color=colour, alpha=band, lw=0)
                 axes.plot(at.index, at["mean"], color=colour, ls=dash, label=LABELS.get(name, name))
-            for classes in classes_of(curves).dropna().unique() if measure in ("loss", "error") else ():
+            for classes in classes_of(some).dropna().unique() if measure in ("loss", "error") else ():
                 axes.axhline(thresholds(classes, 0)[measure], color="0.4", ls=":", lw=1)
             axes.set_xlim(0, 1)
             axes.set_xticks(*QUARTERS)
@@ -134,7 +135,7 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
                 errorbar=lambda values: estimates.interval(values)[1:],
                 linestyle="-" if join else "none",
                 linewidth=1.2,
-                markers=["o", "s", "D", "^"][: frame[hue].nunique()],
+                markers=[MARKERS[k % len(MARKERS)] for k in range(frame[hue].nunique())],
                 markersize=5,
                 capsize=0.1,
                 err_kws={"linewidth": 1.6},
@@ -192,8 +193,10 @@ def xy_figure(
     Raises
     ------
     InputError
-        A named column is missing.
+        A named column is missing, or `kind` or `log` is unknown.
     """
+    choose("kind of figure:", kind, ("line", "scatter"))
+    choose("logarithmic axes", log, ("x", "y", "xy", ""))
     if nothing_to_draw(frame, x, y, hue, columns):
         return empty_figure()
     names, panels = list(dict.fromkeys(frame[hue])), list(dict.fromkeys(frame[columns])) if columns else [None]
@@ -240,9 +243,9 @@ def xy_figure(
 
 
 def forest_figure(
-    rows: pd.DataFrame, y: str, hue: str | None = None, columns: str | None = None, xlabel: str = "", line: float = 0.0
+    rows: pd.DataFrame, y: str, hue: str | None = None, columns: str | None = None, xlabel: str = ""
 ) -> Figure:
-    """Draw a forest plot: means with horizontal intervals, one below the other.
+    """Draw a forest plot: means with horizontal intervals, one below the other; zero is dotted.
 
     Parameters
     ----------
@@ -256,8 +259,6 @@ def forest_figure(
         Column whose values get a panel each, on one scale unless it is `measure`.
     xlabel : str
         Label of the x-axes.
-    line : float
-        Position of the dotted line of no effect.
 
     Returns
     -------
@@ -274,7 +275,7 @@ def forest_figure(
     names = list(dict.fromkeys(rows[y]))
     panels = list(dict.fromkeys(rows[columns])) if columns else [None]
     kinds = list(dict.fromkeys(rows[hue])) if hue else [None]
-    hues, markers = colours(kinds), ["o", "s", "D", "^", "v", "P"]
+    hues = colours(kinds)
     height = ROW_LABEL + ROW_MARK * (len(kinds) + 0.6)  # of a row, in inches: its label, then its marks
     with style():
         figure, axes = plt.subplots(
@@ -288,13 +289,13 @@ def forest_figure(
         )
         for ax, panel in zip(axes.flat, panels, strict=True):
             below = [row + ROW_LABEL / height for row in range(len(names))]  # of the rows' labels
-            ax.vlines([line] * len(names), below, range(1, len(names) + 1), color="0.4", ls=":", lw=1)
+            ax.vlines([0] * len(names), below, range(1, len(names) + 1), color="0.4", ls=":", lw=1)
             for k, kind in enumerate(kinds):
                 some = rows[((rows[columns] == panel) if columns else True) & ((rows[hue] == kind) if hue else True)]
                 some = some.dropna(subset="mean")
                 place = [names.index(name) + (ROW_LABEL + ROW_MARK * (k + 0.5)) / height for name in some[y]]
                 ends = [(some["mean"] - some.low).fillna(0).clip(0), (some.high - some["mean"]).fillna(0).clip(0)]
-                look = {"fmt": markers[k % len(markers)], "color": hues[k], "ms": 5, "lw": 1.6, "capsize": 2.5}
+                look = {"fmt": MARKERS[k % len(MARKERS)], "color": hues[k], "ms": 5, "lw": 1.6, "capsize": 2.5}
                 ax.errorbar(some["mean"], place, xerr=ends, label=kind, **look)
             ax.set(title=LABELS.get(panel, str(panel).replace("_", " ")) if columns else "")
             ax.xaxis.set_major_locator(MaxNLocator(max(2, 6 // len(panels)), steps=[1, 2, 5, 10]))

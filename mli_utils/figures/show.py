@@ -113,14 +113,15 @@ def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
     ----------
     *found : pandas.DataFrame or mapping
         Frames of estimates with columns `mean`, `low`, `high` and `n`, as `intervals` and `paired_differences` return
-        them, or mappings from names to numbers, texts and lists of these. Identifiers become words: `mnist`, MNIST.
+        them, or mappings from names to numbers, texts and lists of these. Identifiers become words: `mnist`, MNIST;
+        None, as in `n_train=None`, becomes `all`.
     **values : float, int or str
         Numbers and texts by name.
 
     Raises
     ------
     InputError
-        A value is no number, text or list, so the prose would show a blank.
+        A value is no number, text, list or None, so the prose would show a blank.
     """
     from IPython.display import display
 

@@ -1,8 +1,8 @@
 """The house style of figures: colours, matplotlib settings and axis labels.
 
 What several sections show keeps its colour (`ROLES`). Colours differ by at least 10 in L*, so they stay distinct in
-greyscale, and contrast with white by at least 3:1. Lines differ in dashes as well. Figures are transparent; a dark page
-inverts their lightness.
+greyscale, and contrast with white by at least 2.8:1. Lines differ in dashes as well. Figures are transparent; a dark
+page inverts their lightness.
 """
 
 from collections.abc import Sequence

@@ -31,11 +31,10 @@ def show_table(frame: pd.DataFrame, digits: int = 3, metadata: dict | None = Non
     from IPython.display import display
 
     formats = {name: partial(_number, digits=_needed(frame[name], digits)) for name in frame.select_dtypes("floating")}
-    names = {name: str(name).replace("_", " ") for name in frame}
     words = "words" if pd.api.types.is_string_dtype(frame.iloc[:, 0]) else ""
     display(
         frame.style.format(formats, na_rep="–")
-        .relabel_index(list(names.values()), axis="columns")
+        .relabel_index([str(name).replace("_", " ") for name in frame], axis="columns")
         .hide()
         .set_table_attributes(f'class="{" ".join(filter(None, ("dataframe", words, kind)))}"')
         .set_uuid("t"),
@@ -83,7 +82,7 @@ def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), d
         said=[span(row, f".{digits}f") for row in frame.to_dict("records")],
     )
     table = spans.set_index([*rows, "heading"]).said.unstack(sort=False).fillna("–")
-    table["n"] = [_counts(numbers) for _, numbers in frame.groupby(rows, sort=False).n]
+    table["n"] = [_counts(numbers) for _, numbers in frame.groupby(rows, sort=False, dropna=False).n]
     show_table(_in_words(table.reset_index()), kind="intervals")
 
 

@@ -21,9 +21,8 @@ from mli_utils.core.plateaus import stays_from
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
-from mli_utils.runs.measured import refuse_in_book
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import Arrays, entry_of, progress, run_key, split_groups, tidy_frame
+from mli_utils.runs.trained import Arrays, entry_of, progress, refuse_in_book, run_key, split_groups, tidy_frame
 
 BRIGHTNESS = (1.0, 0.8, 0.64, 0.5)  # of the classes of a dimmed set
 AT_STEPS = ("pull", "intrusions", "auc", "probability", "class_error")

@@ -59,10 +59,12 @@ class Checkpoints:
         self._path(config).unlink(missing_ok=True)
 
     def forget(self, configs: Iterable[RunConfig]) -> None:
-        """Remove all checkpoints of these finished runs."""
+        """Remove the checkpoints of those of these runs that the store has whole; others may be in training."""
         if any((self.store.folder / "checkpoints").glob("*")):
             for config in configs:
-                self.remove(config)
+                run = self.store.folder / "runs" / address(self.key(config))
+                if run.with_suffix(".json").exists() and run.with_suffix(".npz").exists():
+                    self.remove(config)
 
     def by_step(self, configs: Iterable[RunConfig]) -> Iterator[tuple[list[RunConfig], list[State]]]:
         """Group runs by step; yield each group with its states, or with none at step 0."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,17 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def replace_folder(folder: Path, fresh: Path) -> None:
+    """Replace a folder by a complete new one, in two renames."""
+    going = folder.with_name(f"{folder.name}.going")
+    shutil.rmtree(going, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)
+    if folder.exists():
+        os.replace(folder, going)
+    os.replace(fresh, folder)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -16,7 +16,7 @@ from mli_utils.runs.files import write_atomically
 
 DOWNLOADED = ("mnist", "cifar10", "cifar100")
 
-# SHA-256 by `data.content`, independent of the order of images.
+# SHA-256 by `data.content_hash`, independent of the order of images.
 CONTENT = {
     "digits": "ee80c2fd2a8a37f038406491d48b54b4a7288ebb40a3d000cd40e5d96ebb2c73",
     "mnist": "007af6aaadcf32ffaf0dc045515e14d56f8623a9164ed4987a5252bbd3f654fb",
@@ -138,7 +138,7 @@ def _read(archive: Path, name: str) -> Arrays:
     try:
         with archive.open("rb") as file, np.load(file, allow_pickle=False) as packed:
             arrays = dict(packed)
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, TypeError, RuntimeError, OSError, EOFError) as error:
         raise DataError(f"{archive} is damaged ({error}); remove it and run 'make data'") from error
     _check(arrays, name, str(archive))
     return arrays

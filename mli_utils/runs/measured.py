@@ -13,13 +13,13 @@ from scipy.stats import kendalltau
 from mli_utils.core.config import InputError, RunConfig, choose
 from mli_utils.core.curves import STATISTICS, curve
 from mli_utils.core.initialization import build
-from mli_utils.core.paths import STARTS, alpha_grid, schedules
+from mli_utils.core.paths import STARTS, alpha_grid, named_paths, schedules
 from mli_utils.core.plateaus import learned_at
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import Arrays, NotInRecord, Run, endpoint, fields_of, progress, run_key, tidy_frame
+from mli_utils.runs.trained import Arrays, Run, endpoint, fields_of, progress, refuse_in_book, run_key, tidy_frame
 
 ALONG_CURVES = ("alpha", "loss", "error")
 BY_CLASS = ("label", "class_error", "predicted_share", "mean_logit")
@@ -150,16 +150,12 @@ def cached_frames(
                 "provenance": provenance.stamp(provenance.processor()),
             }
             store.put(kind, wholes[i], bodies[i])
-    return [pd.DataFrame(body["columns"]) for body in bodies]
+    return [pd.DataFrame(body["columns"]).pipe(_with_nan) for body in bodies]
 
 
-def refuse_in_book(what: str) -> None:
-    """Raise NotInRecord, naming what is missing, while a book is rendered from the record."""
-    if settings.mode() == "book":
-        raise NotInRecord(
-            f"{what} is not in the record; the book is rendered without computing: 'make reproduce' makes it, "
-            "'make record' keeps it"
-        )
+def _with_nan(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with columns of None, which were NaN, as numbers."""
+    return frame.astype({name: float for name in frame if frame[name].isna().all()})
 
 
 def interpolate(
@@ -207,12 +203,9 @@ def interpolate(
         A curve is missing while the book is rendered from the record.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
-    named = dict(paths) if isinstance(paths, dict) else {name: name for name in _names(paths)}
-    points = alpha_grid(alphas)
+    named, points = named_paths(paths), alpha_grid(alphas)
     choose("start", start, STARTS)
     choose("statistics", statistics, STATISTICS)
-    for path in named.values():
-        schedules(path)
     todo = list(itertools.product(runs, named.items()))
     bodies = measure([_curve(run, path, points, start, statistics, images) for run, (_, path) in todo], "curve")
     parts = [
@@ -240,7 +233,9 @@ def _compute_curve(model, ends, images, path, points: np.ndarray, first: Callabl
 
 def curve_of(run: Run, body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
     """Convert stored losses and counts of a run as `curve_columns` does."""
-    return curve_columns({"class_counts": run.summary["class_counts"], **body}, points, by_class)
+    # None in a record: its table has a column for all if curves over part of the images are in it.
+    members = body.get("class_counts") or run.summary["class_counts"]
+    return curve_columns({**body, "class_counts": members}, points, by_class)
 
 
 def curve_columns(body: dict, points: np.ndarray, by_class: bool = False) -> dict[str, np.ndarray]:
@@ -258,10 +253,6 @@ def curve_columns(body: dict, points: np.ndarray, by_class: bool = False) -> dic
         values["predicted_share"] = (np.array(body["predicted"]) / members.sum() * broken).ravel()
         values["mean_logit"] = (np.array(body["mean_logits"], float) * broken).ravel()
     return values
-
-
-def _names(paths) -> list:
-    return [paths] if isinstance(paths, str) else list(paths)
 
 
 def class_order(runs: Sequence[Run]) -> pd.DataFrame:
@@ -283,7 +274,7 @@ def class_order(runs: Sequence[Run]) -> pd.DataFrame:
         if run.summary["output_bias"] is None:
             raise InputError(f"{run.config} has no output bias; allowed here: bias 'output' or 'all'")
         bias = np.array(run.summary["output_bias"])
-        learned = learned_at(run.history).sort_index()
+        learned = learned_at(run.history)
         columns = {
             "label": learned.index.to_numpy(),
             "learned_at": learned.to_numpy(),

@@ -23,7 +23,7 @@ from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.modules import Loss, as_float32, evaluating, outputs_of, read_samples
 from mli_utils.core.networks import FCN, Network, weights_and_biases
 from mli_utils.core.parameters import EMBEDDINGS, GROUPS, Group, Params, mix, parameter_groups
-from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_groups, schedules
+from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_groups, named_paths, schedules
 from mli_utils.core.plateaus import plateau
 from mli_utils.core.theory import predicted_logits
 from mli_utils.runs import settings
@@ -55,7 +55,7 @@ def read_state(given: State, side: str) -> Params:
         state = next((state[name] for name in INSIDE if isinstance(state.get(name), Mapping)), state)
     if not isinstance(state, Mapping) or not state or not all(isinstance(it, torch.Tensor) for it in state.values()):
         raise InputError(f"{side} is a {type(given).__name__}; allowed: a state dict of tensors, its file, or a module")
-    return {PREFIXES.sub("", name): value.detach() for name, value in state.items()}
+    return {name: value.detach() for name, value in state.items()}
 
 
 def _read_file(path: Path, side: str) -> Any:
@@ -73,7 +73,7 @@ def _read_file(path: Path, side: str) -> Any:
         tensors = "tensors, as torch.save(model.state_dict(), …)"
         raise InputError(f"{side}={path} holds pickled code, or is damaged; allowed: {tensors}") from error
     except Exception as error:  # safetensors and zip archives have errors of their own
-        raise InputError(f"{side}={path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{side}={path} cannot be read: {modules.first_line(error)}") from error
 
 
 def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, device: str) -> tuple[Params, Params]:
@@ -85,38 +85,36 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
         Missing, unexpected or misshapen names; tied weights or whole-number buffers that differ; equal ends.
     """
     own, buffers, kept = dict(model.named_parameters()), dict(model.named_buffers()), model.state_dict()
-    first_name = {id(value): name for name, value in own.items()}
-    tied = {name: first_name[id(value)] for name, value in model.named_parameters(remove_duplicate=False)}
+    first_name = {id(value): name for name, value in {**own, **buffers}.items()}
+    every = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    tied = {name: first_name[id(value)] for name, value in every}
     statistics = {f"{name}.running_{kind}" for name in modules.batch_norms(model) for kind in ("mean", "var")}
     optional = {name for name, value in buffers.items() if not value.is_floating_point() or name not in kept}
     optional |= statistics if recomputed else set()
 
     def fitted(given: State, side: str) -> Params:
         found: Params = {}
-        for name, value in read_state(given, side).items():
+        for own_name, value in read_state(given, side).items():
+            name = own_name if own_name in tied else PREFIXES.sub("", own_name)
             first = tied.get(name, name)
             if first in found and not torch.equal(found[first], value):
                 differ = f"{first} and {name} differ; allowed: equal ones, since the model ties them"
                 raise InputError(f"{side}: {differ}")
             found[first] = value
-        missing, extra = (
-            [name for name in {**own, **buffers} if name not in found and name not in optional],
-            [name for name in found if name not in own and name not in buffers],
-        )
+        missing = [name for name in {**own, **buffers} if name not in found and name not in optional]
+        extra = [name for name in found if name not in own and name not in buffers]
         if missing or extra:
             said = [f"{word} {', '.join(some)}" for word, some in (("lacks", missing), ("has", extra)) if some]
             raise InputError(f"{side} {' and '.join(said)}; needed: the names of the model's state_dict()")
         for name, like in {**own, **buffers}.items():
             value = found.setdefault(name, like)
-            wrong = {
-                f"has the shape {tuple(value.shape)}; allowed: {tuple(like.shape)}, the model's own": value.shape
-                != like.shape,
-                "is on the meta device; allowed: tensors with numbers": value.is_meta,
-                f"is {value.dtype}; allowed: real floating-point numbers": name in own
-                and not value.is_floating_point(),
-            }
-            for fault in filter(wrong.get, wrong):
-                raise InputError(f"{side}: {name} {fault}")
+            if value.shape != like.shape:
+                allowed = f"{tuple(like.shape)}, the model's own"
+                raise InputError(f"{side}: {name} has the shape {tuple(value.shape)}; allowed: {allowed}")
+            if value.is_meta:
+                raise InputError(f"{side}: {name} is on the meta device; allowed: tensors with numbers")
+            if name in own and not value.is_floating_point():
+                raise InputError(f"{side}: {name} is {value.dtype}; allowed: real floating-point numbers")
         return {name: value.detach().to(device) for name, value in as_float32(found, side).items()}
 
     first, second = fitted(start, "start"), fitted(end, "end")
@@ -145,8 +143,6 @@ class Walk:
     def __init__(self, model, start, end, data, groups, statistics, loss, batch_size, device, train_data):
         self.model, device = _unwrapped(model), _device(device)
         self.loss, self.statistics = loss, choose("statistics", statistics, STATISTICS)
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise InputError(f"batch_size={batch_size!r} is not allowed; allowed: whole numbers from 1 up")
         exact = bool(modules.batch_norms(self.model)) and (statistics == "recomputed" or train_data is not None)
         self.ends = read_ends(self.model, start, end, exact, device)
         self.batches = read_samples(data, batch_size, device)
@@ -154,8 +150,8 @@ class Walk:
         with evaluating(self.model):
             self.seen = modules.trace(self.model, self.ends[1], self.batches[0])
         self.classes = modules.check_targets(self.batches, self.seen.outputs, loss)
+        _check_norms(self.model, self.seen.norms if exact else ())
         if exact:
-            _check_norms(self.model, self.seen.norms)
             self.train = modules.batched(self.train, max(batch_size, modules.BATCH_BYTES // (4 * self.seen.bytes)))
             self.batches = self.train if train_data is None else self.batches
         self.groups = _overridden(parameter_groups(self.model, self.seen.use), groups)
@@ -225,7 +221,8 @@ class Walk:
         assert self.dense
         groups, ends, images = self.dense
         layers = [len(value) for name, value in ends[1].items() if name.endswith("weight")]
-        fcn = FCN(1, 1, len(layers), max(layers), "none")  # for its way to evaluate; its own parameters are not used
+        with torch.device("meta"):  # for its way to evaluate; nothing is drawn or kept for its own parameters
+            fcn = FCN(1, 1, len(layers), max(layers), "none")
 
         def at(some: np.ndarray) -> tuple[Params, np.ndarray]:
             advance(len(some))
@@ -243,7 +240,9 @@ class Walk:
         groups = [(name, group) for name, group in self.groups.items() if group.name in kinds]
         names = {name: f"layers.{group.layer - 1}.{kinds[group.name]}" for name, group in groups}
         start, end = ({of_fcn: side[name] for name, of_fcn in names.items()} for side in self.ends)
-        if len(end) < len(self.groups) or list(self.batches[0][0]) != [0]:
+        layers = sorted(group.layer for _, group in groups if group.name == "weights")
+        in_turn = layers == list(range(1, len(layers) + 1))  # no layer is used twice, none side by side
+        if not in_turn or len(end) < len(self.groups) or list(self.batches[0][0]) != [0]:
             return None
         signal = self.batches[0][0][0][:2].float()
         signal = signal.reshape(len(signal), -1)
@@ -256,13 +255,15 @@ class Walk:
         if not close or len(whole) > 1:
             return None
         ((inputs, labels),) = whole
-        images = ImageSet("own", "train", inputs[0].float(), labels.long(), (), *inputs[0].new_empty(2, 0))
+        flat = inputs[0].float().reshape(self.samples, -1)
+        images = ImageSet("own", "train", flat, labels.long(), (), *flat.new_empty(2, 0))
         return {names[name]: group for name, group in groups}, (start, end), images
 
     @cached_property
     def plain(self) -> bool:
         """Whether the module is a classifier that applies linear layers and ReLUs in turn, and does nothing else."""
-        kinds = [type(module) for module in self.model.modules() if type(module) not in PASSING]
+        kinds = [type(module) for _, module in self.model.named_modules(remove_duplicate=False)]
+        kinds = [kind for kind in kinds if kind not in PASSING]
         in_turn = set(kinds[::2]) == {nn.Linear} and set(kinds[1::2]) <= {nn.ReLU} and len(kinds) % 2
         known = self.batches[0][1].device.type in FCN.memory
         return bool(self.loss == "cross_entropy" and in_turn and known and self.dense)
@@ -384,12 +385,7 @@ def interpolate_model(
         A checkpoint that does not fit the model, data that would count samples twice or not at all, or other arguments
         that are not allowed; the message says which are.
     """
-    named = paths if isinstance(paths, dict) else {name: name for name in np.atleast_1d(paths).tolist()}
-    points = alpha_grid(alphas)
-    if not named:
-        raise InputError("paths are empty; allowed: at least one path")
-    for path in named.values():
-        schedules(path)
+    named, points = named_paths(paths), alpha_grid(alphas)
     walk = Walk(model, start, end, data, groups, statistics, loss, batch_size, device, train_data)
     if by_class and walk.classes is None:
         raise InputError("by_class=True is not allowed for this loss; allowed: loss='cross_entropy'")
@@ -433,9 +429,10 @@ def parameter_table(
     """
     model, use = _unwrapped(model), None
     if data is not None:
-        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        tensors = as_float32({**dict(model.named_parameters()), **dict(model.named_buffers())}, "model")
+        device = str(next(iter(tensors.values())).device) if tensors else "cpu"
         with evaluating(model):
-            use = modules.trace(model, tensors, read_samples(data, batch_size)[0]).use
+            use = modules.trace(model, tensors, read_samples(data, batch_size, device)[0]).use
     shapes = {name: " × ".join(map(str, value.shape)) for name, value in model.named_parameters()}
     found = _overridden(parameter_groups(model, use), groups)
     rows = [(name, shapes[name], group.name, group.layer) for name, group in found.items()]
@@ -533,6 +530,10 @@ def diagnose(
         As `interpolate_model`, or a network whose output bias is not added last.
     """
     points = alpha_grid(alphas)
+    if points[0] > 0:
+        raise InputError(
+            f"alphas begin at {points[0]:g}; allowed here: at 0, where the start's predictions are counted"
+        )
     walk = Walk(model, start, end, data, groups, statistics, "cross_entropy", batch_size, device, train_data)
     name, without = _output_bias(walk), walk.why_not("homogeneous")
     first, last = (side[name] for side in walk.ends)
@@ -573,8 +574,9 @@ def _output_bias(walk: Walk) -> str:
     state, inputs = walk.ends[1], {name: value[:2] for name, value in walk.batches[0][0].items()}
     for name in names if len(names) == 1 else ():
         with evaluating(walk.model):
+            whole = outputs_of(walk.model, state, inputs)
             without = outputs_of(walk.model, {**state, name: torch.zeros_like(state[name])}, inputs)
-        if state[name].shape == (walk.classes,) and torch.allclose(without + state[name], walk.seen.outputs, atol=1e-4):
+        if state[name].shape == (walk.classes,) and torch.allclose(without + state[name], whole, atol=1e-4):
             return name
     said = f"the network has {', '.join(names) or 'none'} for an output bias"
     raise InputError(f"{said}; allowed here: one, (classes,), added last")

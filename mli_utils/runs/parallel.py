@@ -52,14 +52,17 @@ class Workers:
         failed: list[Exception] = []
         tasks = iter(tasks)
         while True:
-            while not failed and len(waiting) < most and (task := next(tasks, None)):
-                config, arguments = task
-                if self.client:
-                    waiting.add(self.pool.submit(_on_worker, VERSIONS, topic, config, function, arguments))
-                elif MODELS[config.model].stacked:
-                    yield from function(*arguments, advance)
-                else:
-                    waiting.add(self.pool.submit(_do, config, function, arguments, advance))
+            try:
+                while not failed and len(waiting) < most and (task := next(tasks, None)):
+                    config, arguments = task
+                    if self.client:
+                        waiting.add(self.pool.submit(_on_worker, VERSIONS, topic, config, function, arguments))
+                    elif MODELS[config.model].stacked:
+                        yield from function(*arguments, advance)
+                    else:
+                        waiting.add(self.pool.submit(_do, config, function, arguments, advance))
+            except Exception as error:
+                failed.append(error)
             if not waiting:
                 break
             done = wait(waiting, return_when=FIRST_COMPLETED).done

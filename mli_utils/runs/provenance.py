@@ -62,8 +62,13 @@ def _git(home: Path, *arguments: str) -> str:
 
 
 def history(file: str) -> list[tuple[str, str]]:
-    """Return commit and time (UTC) of every change of a file of the book, newest first; empty without a history."""
+    """Return commit and time (UTC) of every change of a file of the book, newest first; empty without a full history.
+
+    In a shallow clone its oldest commit seems to have made every file.
+    """
     try:
+        if _git(settings.root(), "rev-parse", "--is-shallow-repository") == "true":
+            return []
         lines = _git(settings.root(), "log", "--format=%H %ct", "--", file).splitlines()
     except (OSError, ValueError, subprocess.CalledProcessError):
         return []
@@ -85,8 +90,12 @@ def processor() -> str:
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {cores()} cores"
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

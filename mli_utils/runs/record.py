@@ -4,7 +4,6 @@ Columns are `address`, `sections` (whose pages used the entry), and the values o
 as `key.config.depth` or `history.loss`. `SHA256SUMS` has the checksum of every file, for `sha256sum -c`.
 """
 
-import hashlib
 import io
 import json
 import warnings
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from mli_utils.core.config import MLIError
 from mli_utils.core.words import recorded
 from mli_utils.runs import settings
-from mli_utils.runs.files import DamagedFile, address, on_disk
+from mli_utils.runs.files import DamagedFile, address, digest, on_disk
 
 SUMS = "SHA256SUMS"
 # Columns of numbers that are `recorded` with six digits: single precision holds them, and in double they fill a record.
@@ -49,7 +48,7 @@ class Record:
         lines = [line.partition("  ") for line in text.splitlines()]
         if not all(name for _, _, name in lines):
             self._damaged(path)
-        return {name: digest for digest, _, name in lines if name}
+        return {name: checksum for checksum, _, name in lines if name}
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if it is missing, or damaged and may be made again.
@@ -64,7 +63,7 @@ class Record:
             return None
         with on_disk("read", path):
             data = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(data).hexdigest() == self.sums.get(name):
+        if digest(data) == self.sums.get(name):
             return data
         self._damaged(path)
         return None
@@ -141,7 +140,7 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
         columns = dict.fromkeys(name for one in of_kind for name in one)
         table = pa.table({name: pa.array([one.get(name) for one in of_kind], SINGLE.get(name)) for name in columns})
         written[f"{kind}.parquet"] = min((_packed(table, split) for split in (False, True)), key=len)
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(written.items()))
+    sums = "".join(f"{digest(data)}  {name}\n" for name, data in sorted(written.items()))
     for name, data in {**written, SUMS: sums.encode()}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

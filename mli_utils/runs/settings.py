@@ -176,7 +176,8 @@ def device() -> str:
     if asked == "cpu":
         return "cpu"
     there = False
-    if sys.platform != "linux" or any(map(os.path.exists, DRIVERS)):  # torch, slow to load, finds no GPU without them
+    # Unless asked for a GPU, don't load torch, which is slow and finds none without a driver.
+    if asked == "cuda" or sys.platform != "linux" or any(map(os.path.exists, DRIVERS)):
         import torch
 
         there = torch.cuda.is_available()
@@ -235,7 +236,6 @@ def check() -> None:
 
 def show_progress() -> bool:
     """Tell whether to draw progress bars: `MLI_PROGRESS` (0 or 1), default: on a terminal or in a notebook."""
-    asked = os.environ.get("MLI_PROGRESS")
-    if asked is not None:
-        return asked not in ("", "0")
+    if asked := os.environ.get("MLI_PROGRESS"):
+        return choose("MLI_PROGRESS", asked, ("0", "1")) == "1"
     return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ class Store:
     def arrays(self, kind: str, key: dict) -> dict[str, np.ndarray] | None:
         """Return the arrays of an entry, or None if they are missing, damaged or from another computation of it."""
         name = f"{kind}/{address(key)}"
-        entry = self.entry(name)
+        entry = self.entry(name) if self.own else None
         if entry is None or not (path := self.folder / f"{name}.npz").exists():
             return None
         with on_disk("read", path):
@@ -113,7 +114,7 @@ class Store:
     def set_aside(self, path: Path) -> None:
         """Rename a damaged file of this store, and warn."""
         aside = path.with_name(path.name + ".damaged")
-        with on_disk("set aside the damaged", path):
+        with on_disk("set aside the damaged", path), suppress(FileNotFoundError):  # another process may have been first
             os.replace(path, aside)
         warnings.warn(
             f"{path} is damaged; set aside as {aside.name}; what it held is made again", DamagedFile, stacklevel=4

@@ -4,6 +4,7 @@ Training runs in this process, or on the Dask cluster that `settings.scheduler` 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -35,6 +36,15 @@ Arrays = dict[str, np.ndarray]  # endpoints of a run: `start/NAME`, `end/NAME`
 
 class NotInRecord(MLIError):
     """A result is missing while a book is rendered from the record, which computes nothing."""
+
+
+def refuse_in_book(what: str) -> None:
+    """Raise NotInRecord, naming what is missing, while a book is rendered from the record."""
+    if settings.mode() == "book":
+        raise NotInRecord(
+            f"{what} is not in the record; the book is rendered without computing: 'make reproduce' makes it, "
+            "'make record' keeps it"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +87,19 @@ class Run:
     @property
     def start(self) -> Params:
         """θ(0), by parameter name."""
-        return self.endpoints("start")[0]
+        return endpoint(self.arrays(), "start")
 
     @property
     def end(self) -> Params:
         """θ(T), by parameter name."""
-        return self.endpoints("end")[0]
-
-    def endpoints(self, *which: str) -> list[Params]:
-        """Return the endpoints in `which` (`start`, `end`), reading the arrays once."""
-        arrays = self.arrays()
-        return [endpoint(arrays, side) for side in which]
+        return endpoint(self.arrays(), "end")
 
     def arrays(self) -> Arrays:
         """Return both endpoints from the store, training again if they are missing."""
         key = run_key(self.config)
         if (arrays := self.store.arrays("runs", key)) is None:
+            if settings.mode() == "book":
+                raise NotInRecord(f"no record has endpoints, here those of {self.config}; 'make reproduce' trains them")
             _train_missing([self.config], self.store, [self.config])
             arrays = self.store.arrays("runs", key)
         assert arrays is not None, "a run that has just been kept has its arrays"
@@ -180,19 +187,23 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
         summary = dict(run.summary)
         bias = summary.pop("output_bias")
         del summary["class_counts"]
-        rows.append({**asdict(run.config), **summary, "bias_gap": max(bias) - min(bias) if bias else math.nan})
+        rows.append({**asdict(run.config), **summary, "bias_gap": np.ptp(bias) if bias else math.nan})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FIELDS, "status", *OUTCOMES])
 
 
 def counts(runs: Iterable[Run]) -> dict[str, int | str]:
     """Count all runs and fitted runs: `all_runs`, `fitted_runs`, and both in a sentence, `fit`."""
-    runs = list(runs)
-    fitted = sum(run.summary["status"] == "fitted" for run in runs)
-    others = len(runs) - fitted
-    gets, being = ("gets", "is") if others == 1 else ("get", "are")
-    said = f"{f'{fitted} of' if others else 'All'} {len(runs)} networks fit their training set"
-    left_out = f"; {others} {gets} more than 1 % of it wrong and {being} left out" if others else ""
-    return {"all_runs": len(runs), "fitted_runs": fitted, "fit": f"{said}{left_out}."}
+    found = Counter(run.summary["status"] for run in runs)
+    everyone, fitted = found.total(), found["fitted"]
+    others = everyone - fitted
+    verbs = {
+        "unfitted": ("gets more than 1 % of it wrong", "get more than 1 % of it wrong"),
+        "diverged": ("diverges", "diverge"),
+    }
+    reasons = [f"{found[status]} {words[found[status] > 1]}" for status, words in verbs.items() if found[status]]
+    said = f"{f'{fitted} of' if others else 'All'} {everyone} networks fit their training set"
+    left_out = f"; {' and '.join(reasons)}; {'it is' if others == 1 else 'they are'} left out" if others else ""
+    return {"all_runs": everyone, "fitted_runs": fitted, "fit": f"{said}{left_out}."}
 
 
 def means(runs: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
@@ -209,11 +220,7 @@ def progress(total: int, what: str, unit: str) -> tqdm:
 
 def _train_missing(configs: Sequence[RunConfig], store: Store, asked: Sequence[RunConfig]) -> None:
     """Train these runs, grouped with all that were `asked` for, and store each as it ends."""
-    if settings.mode() == "book":
-        raise NotInRecord(
-            f"{len(configs)} runs are not in the record, the first of them {configs[0]}; "
-            "the book is rendered without training: 'make reproduce' trains them, 'make record' keeps them"
-        )
+    refuse_in_book(f"{configs[0]}, the first of {len(configs)} to train,")
     shapes = [{"shape": [getattr(config, name) for name in training.SHAPE]} for config in configs]
     kept = Checkpoints(store, run_key)
     with (

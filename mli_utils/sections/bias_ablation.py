@@ -405,10 +405,10 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 def numbers(runs: Sequence[Run], plateaus: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 05."""
-    loss = _by_seed(plateaus).mean().loss_plateau
+    loss = _by_seed(plateaus).loss_plateau
     ended, members = table(runs), runs[0].summary["class_counts"]
     return {
-        "loss_left": 100 * loss["none", "linear"] / loss["output", "linear"],
+        "loss_left": 100 * (loss["none", "linear"] / loss["output", "linear"]).mean(),
         "gap": ended[(ended.status == "fitted") & (ended.bias == "output")].bias_gap.mean(),
         "members": " to ".join(map(str, sorted({min(members), max(members)}))),
         **counts(runs),

@@ -1,7 +1,7 @@
 """Solutions of the r-homogeneous model: many settings, and weights and biases over time (section 04)."""
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import cycle, product
 
 import numpy as np
 import pandas as pd
@@ -117,7 +117,8 @@ def claims(configurations: pd.DataFrame) -> dict[str, pd.Series]:
 
 def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 04."""
-    deep, shallow = configurations[configurations.r >= 3], configurations[configurations.r == 2]
+    counted = agreement(configurations)
+    deep, shallow = counted[counted.r >= 3].sum(), counted[counted.r == 2].sum()
     found = claims(configurations)
     rising = configurations[configurations.bump > RISE]
     slopes = {
@@ -130,13 +131,13 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
         "largest": configurations.delta.max(),
         "configurations": len(configurations),
         "configurations_a_point": len(configurations) // len(gaps),
-        "deep": len(deep),
-        "deep_distinct": deep.distinct.sum(),
-        "deep_exceptions": (deep.distinct & ~deep.agrees).sum(),
-        "deep_agree": deep.agrees.sum(),
-        "deep_ties": (~deep.distinct).sum(),
-        "shallow_agree": shallow.agrees.sum(),
-        "shallow": len(shallow),
+        "deep": deep.configurations,
+        "deep_distinct": deep.distinct,
+        "deep_exceptions": deep.exceptions,
+        "deep_agree": deep.agree,
+        "deep_ties": deep.configurations - deep.distinct,
+        "shallow_agree": shallow.agree,
+        "shallow": shallow.configurations,
         "slopes": "; ".join(
             f"for r = {r} the exponent is {slope:z.2f} ({2 - r} predicted)".replace("-", "−")
             for r, slope in slopes.items()
@@ -146,7 +147,7 @@ def numbers(configurations: pd.DataFrame, gaps: pd.DataFrame) -> dict:
         "rising": len(rising),
         "smallest_rising": rising.gap.min(),
         "largest_bump": configurations.bump.max(),
-        "largest_gap": configurations.gap.max(),
+        "largest_gap": rising.gap.max(),
     }
 
 
@@ -190,9 +191,7 @@ def moving(powers: list[int], deltas: list[float], classes: list[int]) -> Moving
                 "line": {"color": colour, "dash": dash, "width": 2.5},
             }
             for measure, axis in (("weight", "y"), ("bias", "y2"))
-            for (name, of_class), colour, dash in zip(
-                flow.groupby("class", sort=False), in_order(k), DASHES, strict=False
-            )
+            for (name, of_class), colour, dash in zip(flow.groupby("class", sort=False), in_order(k), cycle(DASHES))
         ]
 
     controls: dict[str, list] = {"r": powers, "δ": deltas, "classes": classes}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mli_utils.core.config import FIELDS
 from mli_utils.core.estimates import ESTIMATE, clustered_mean, clustered_share, mean_and_interval
 from mli_utils.core.plateaus import plateau
-from mli_utils.core.training import LOGGED_APART
+from mli_utils.core.training import LOGGED_APART, PROBE
 from mli_utils.core.words import number, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, NARROW, colours, in_order, style
@@ -168,13 +168,13 @@ def against_parts(classes: pd.DataFrame) -> pd.DataFrame:
     return tall.assign(logits=centred)
 
 
-def in_places(classes: pd.DataFrame, clock: str = "separated_at") -> pd.DataFrame:
+def in_places(classes: pd.DataFrame) -> pd.DataFrame:
     """Add `place`, the rank of each class in the order in which its network learned it, for `kinds.order_figure`.
 
     Ties share their places; classes never learned come last, tied. `centred_bias` is the output bias: those of a
     network sum to zero.
     """
-    steps = classes[clock].fillna(np.inf)
+    steps = classes.separated_at.fillna(np.inf)
     return classes.assign(place=steps.groupby(classes.run).rank(), centred_bias=classes.output_bias)
 
 
@@ -386,6 +386,7 @@ def numbers(runs: Sequence[Run], classes: pd.DataFrame, predictions: pd.DataFram
         "deviation": number(compared.deviation.max(), ".0e"),
         "without_first": span(mean_and_interval(_without_first(plain))),
         "logged_apart": LOGGED_APART,
+        "logged_images": min(PROBE, runs[0].config.n_train),
         "never_ranked": plain.separated_at.isna().sum(),
         "plain_classes": len(plain),
         **{f"{design}_networks": of_designs.get(design, 0) for design in ("equal", "dimmed")},

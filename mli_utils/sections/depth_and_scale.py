@@ -25,8 +25,8 @@ TRAINING = {"lr": "rate {:g}", "batch_size": "batches of {:g}", "stop_loss": "st
 
 def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """Return plateaus by depth, scale and seed, with `networks` (`KINDS`), networks without biases last."""
-    rows = plateau(fitted, tolerance).sort_values([*CELL, "seed"])
-    return rows.assign(networks=rows.bias.map(KINDS)).sort_values("networks", kind="stable")
+    rows = plateau(fitted, tolerance)
+    return rows.assign(networks=rows.bias.map(KINDS)).sort_values(["networks", *CELL, "seed"])
 
 
 def effects(fitted: pd.DataFrame, tolerance: float = 0.1, by: Sequence[str] = CELL) -> pd.DataFrame:
@@ -88,10 +88,6 @@ def training_effects(fitted: pd.DataFrame, base: Mapping, tolerance: float = 0.1
     return pairs.assign(training=said).sort_values("training", key=lambda names: names != BASE, kind="stable")
 
 
-def _at_rate(ways: pd.DataFrame, lr: float) -> pd.Series:
-    return ways[ways.lr == lr].set_index("seed")[EFFECT]
-
-
 def mean_effects(of_training: pd.DataFrame) -> pd.DataFrame:
     """Estimate means of `training_effects` over seeds: rows of `training`, `measure` and an estimate."""
     return intervals(of_training, ["training"], list(BOUNDS), BOUNDS)
@@ -119,6 +115,7 @@ def measured(fitted: pd.DataFrame, tried: pd.DataFrame, base: Mapping, tolerance
     biased = lengths[lengths.networks == WITH]
     ways = training_effects(tried, base, tolerance)
     same = ways[(ways.batch_size == base["batch_size"]) & (ways.stop_loss == base["stop_loss"])]
+    rates = same.pivot(index="seed", columns="lr", values=EFFECT)
     return {
         "plateau-grows-with-depth": trend(biased[biased.init_scale == smallest], "depth", "error_plateau"),
         "plateau-grows-as-scale-shrinks": -trend(biased[biased.depth == deepest], "init_scale", "error_plateau"),
@@ -127,13 +124,13 @@ def measured(fitted: pd.DataFrame, tried: pd.DataFrame, base: Mapping, tolerance
         "depth-needs-a-small-scale": interaction(pairs),
         "no-effect-at-the-usual-scale": pairs[pairs.init_scale == usual].set_index(["depth", "seed"])[EFFECT],
         "effect-outlives-training": ways[ways.training != BASE].set_index(["training", "seed"])[EFFECT],
-        "effect-grows-with-the-rate": _at_rate(same, base["lr"]) - _at_rate(same, same.lr.min()),
+        "effect-grows-with-the-rate": rates[base["lr"]] - rates[min(rates)],
     }
 
 
 def trends(found: Mapping[str, pd.Series]) -> dict[str, str]:
     """Return, in words, the means of the claims about Kendall's τ, from `measured`."""
-    named = [name for name in found if "grows-" in name or "acts-" in name]
+    named = [name for name in found if name.startswith("plateau-grows-") or "-acts-" in name]
     return {f"{name}/τ": span(clustered_mean(found[name], "seed", (-1, 1))) for name in named}
 
 
@@ -208,7 +205,7 @@ def length_figure(lengths: pd.DataFrame) -> Figure:
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
         for axes, networks in zip(panels, KINDS.values(), strict=True):
-            for scale, colour, mark in zip(scales, in_order(len(scales)), "osD^v", strict=False):
+            for scale, colour, mark in zip(scales, in_order(len(scales)), itertools.cycle("osD^v")):
                 some = means[(means.networks == networks) & (means.init_scale == scale)]
                 ends = [some["mean"] - some.low, some.high - some["mean"]]
                 look = {"fmt": f"{mark}-", "color": colour, "capsize": 3, "label": f"{scale:g}"}

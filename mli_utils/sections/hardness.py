@@ -25,7 +25,7 @@ from mli_utils.core.evaluation import plain_float32, sum_metrics
 from mli_utils.core.initialization import build, initialize, stream
 from mli_utils.core.networks import Network
 from mli_utils.core.parameters import Params
-from mli_utils.core.plateaus import crossing, split_curves, thresholds
+from mli_utils.core.plateaus import crossing, plateaus_of, split_curves, thresholds
 from mli_utils.core.training import LOGGED_APART, Trained, log_steps, reached, train_group
 from mli_utils.core.versions import VERSIONS
 from mli_utils.figures.kinds import empty_figure, label_rows, nothing_to_draw
@@ -194,20 +194,9 @@ def lengths(curves: pd.DataFrame) -> pd.DataFrame:
     """
     kept = curves[(curves.bias != "none") | (curves.path == PATHS[0])]
     keys, arrays = split_curves(kept, [*RACE, "dataset", "path"], ["alpha", "loss", "error"])
-    ends = [_ends(of_curve, DATASETS[name].classes) for name, of_curve in zip(keys.dataset, arrays, strict=True)]
-    found = keys.join(pd.DataFrame(ends).where(keys.fitted))
-    return found.assign(form=form_of(found))
-
-
-def _ends(of_curve: dict, classes: int) -> dict[str, float]:
-    levels = thresholds(classes, 0.1)
-    return {f"{name}_plateau": crossing(of_curve["alpha"], of_curve[name], level) for name, level in levels.items()}
-
-
-def form_of(frame: pd.DataFrame) -> pd.Series:
-    """Name kind of bias and path, one of `FORMS`."""
-    biased = np.where(frame.path == PATHS[0], FORMS[1], FORMS[2])
-    return pd.Series(np.where(frame.bias == "none", FORMS[0], biased), frame.index)
+    ends = [plateaus_of(of_curve, DATASETS[name].classes) for name, of_curve in zip(keys.dataset, arrays, strict=True)]
+    biased = np.where(keys.path == PATHS[0], FORMS[1], FORMS[2])
+    return keys.join(pd.DataFrame(ends).where(keys.fitted)).assign(form=np.where(keys.bias == "none", FORMS[0], biased))
 
 
 def searches(networks: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +205,7 @@ def searches(networks: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     Frame of `problem`, `bias`, `networks`, `fitted` (numbers of networks), `steps` (median of those that fitted), and a
-    column per learning rate: how often it was the fastest
+    column for each learning rate that was ever the fastest: how often it was
     """
     one_each = networks.drop_duplicates(["problem", "bias", "seed"])
     groups = one_each.assign(steps=one_each.steps.where(one_each.fitted)).groupby(["problem", "bias"], sort=False)
@@ -395,7 +384,8 @@ def longest_convex(first: float, last: float, classes: int, tolerance: float = 0
 def linear_table(curves: pd.DataFrame) -> pd.DataFrame:
     """Tabulate `linearised`, one row per network: its fields, `error_plateau`, `loss_plateau`, `bound`, `bend`.
 
-    `bound` is `longest_convex` of its ends; `bend` the lowest second difference of the loss along the line (nats)
+    Measurements are missing where the network did not reach the threshold. `bound` is `longest_convex` of its ends;
+    `bend` the lowest second difference of the loss along the line (nats)
     """
     fields = ["network", "seed", "dataset", "lr", "steps", "solved"]
     keys, arrays = split_curves(curves, fields, ["alpha", "loss", "error"])
@@ -403,8 +393,9 @@ def linear_table(curves: pd.DataFrame) -> pd.DataFrame:
     for dataset, of_curve in zip(keys.dataset, arrays, strict=True):
         loss, k = of_curve["loss"], DATASETS[dataset].classes
         bound = longest_convex(loss[0], loss[-1], k)
-        rows.append({**_ends(of_curve, k), "bound": bound, "bend": float(np.diff(loss, 2).min())})
-    return keys.join(pd.DataFrame(rows)).drop(columns="dataset")
+        rows.append({**plateaus_of(of_curve, k), "bound": bound, "bend": float(np.diff(loss, 2).min())})
+    keys = keys.assign(steps=keys.steps.where(keys.solved))
+    return keys.join(pd.DataFrame(rows).where(keys.solved)).drop(columns="dataset")
 
 
 # ── Small problems, solved exactly ────────────────────────────────────────────────────────────────────────────────────
@@ -499,7 +490,6 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
     if budget < 1:
         raise InputError(f"budget={budget} is not allowed; allowed: 1 or more")
     first, unit = float(problem.loss(problem.start)), problem.unit
-    steps = np.full(len(step_sizes), math.inf)
     ends = np.tile(problem.start, (len(step_sizes), 1))
     monotone = np.ones(len(step_sizes), bool)
     running, losses = np.arange(len(step_sizes)), np.full(len(step_sizes), first)
@@ -507,18 +497,15 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
         for step in range(1, budget + 1):
             ends[running] -= step_sizes[running, None] * unit * problem.gradient(ends[running])
             now = problem.loss(ends[running])
+            if (solved := now <= SOLVED * first).any():
+                best = int(running[solved.argmax()])
+                return Solution(step, float(step_sizes[best]), ends[best])
             monotone[running] &= now <= losses[running] * (1 + 1e-12)
             losses[running] = now
-            solved = now <= SOLVED * first
-            steps[running[solved]] = step
-            hopeless = ~np.isfinite(now) | np.isfinite(steps.min())
             settled = np.abs(step_sizes[running, None] * unit * problem.gradient(ends[running])).max(1) < 1e-14
-            running = running[~(solved | hopeless | settled)]
+            running = running[np.isfinite(now) & ~settled]
             if not len(running):
                 break
-    if np.isfinite(steps).any():
-        best = int(np.argmin(steps))
-        return Solution(int(steps[best]), float(step_sizes[best]), ends[best])
     if not monotone.any():
         raise InputError(
             f"no step size from {step_sizes[0]:g} to {step_sizes[-1]:g} lowers the loss; allowed: smaller ones"
@@ -565,10 +552,10 @@ def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.Da
     return pd.DataFrame(rows).astype({"steps": "Int64"}), pd.concat(lines, ignore_index=True)
 
 
-def growth(powers: Sequence[int], budget: int) -> pd.DataFrame:
-    """Solve `scalar_power`, one row per power: `power`, `steps`, and the plateau to the nearest solution."""
-    rows = [{"power": r, "steps": solve(scalar_power(r), budget).steps, NEAREST: exact_plateau(r)} for r in powers]
-    return pd.DataFrame(rows)
+def growth(powers: Sequence[int], budget: int, points: int) -> pd.DataFrame:
+    """Return `survey`'s table of `scalar_power`, and beside it the plateau to the nearest solution."""
+    table, _ = survey([scalar_power(r) for r in powers], budget, points)
+    return table.assign(**{NEAREST: [exact_plateau(r) for r in powers]})
 
 
 def hardness_figure(lines: pd.DataFrame, table: pd.DataFrame, budget: int) -> Figure:
@@ -622,6 +609,7 @@ def numbers(searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, g
     found = {
         "step_sizes": len(STEP_SIZES),
         "longest": grown[NEAREST].max(),
+        "reached": grown.plateau.max(),
         "networks": int(searched.networks.sum()),
         "unfitted": int((searched.networks - searched.fitted).sum()),
         "bound": straight.bound.max(),

@@ -134,11 +134,8 @@ def arm_curves(arms: Mapping[str, Sequence[Run]], alphas: int = 51) -> pd.DataFr
 
 def arm_lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """Return plateaus and bias gaps of `arm_curves`, one row per training variant and seed."""
-    frames = [
-        plateau(some, tolerance).assign(training=arm).join(some.groupby("seed").bias_gap.first(), on="seed")
-        for arm, some in curves.groupby("training", sort=False)
-    ]
-    return only_fitted(pd.concat(frames, ignore_index=True))
+    gaps = curves.groupby(["training", "seed"]).bias_gap.first()
+    return only_fitted(plateau(curves, tolerance).join(gaps, on=["training", "seed"]))
 
 
 def measured(
@@ -162,7 +159,7 @@ def measured(
     swapped = changed[(changed.path == "swapped") & (changed.alpha > 0)]
     on_plateau = swapped[swapped.alpha <= swapped.seed.map(error.swapped)]
     responses = dose_responses(doses, tolerance)
-    dosed = _by_seed(responses, "gap").measured
+    dosed = _by_seed(only_fitted(plateau(doses["measured"], tolerance)), "path").error_plateau.rename(columns=float)
     ways = arm_lengths(arms, tolerance)
     gap, length = (_by_seed(ways, "training")[name] for name in ("bias_gap", "error_plateau"))
     latest = _latest(ways)

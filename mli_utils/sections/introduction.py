@@ -14,14 +14,16 @@ from mli_utils.core.words import NAMES
 from mli_utils.runs.trained import Run, counts
 
 RISE = 0.01  # nats; smaller rises count as monotone
-
-
-def plateaus(fitted: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Return the plateaus of curves with a column `network`, which is kept."""
-    return pd.concat(
-        plateau(of_network, tolerance).assign(network=network)
-        for network, of_network in fitted.groupby("network", sort=False)
-    )
+DIFFERENCES = {  # fields of a run in the reader's words; the others say how it is trained
+    "model": "architecture",
+    "depth": "depth",
+    "init_scale": "initialization scale",
+    "dataset": "images",
+    "n_train": "images",
+    "width": "width",
+    "bias": "biases",
+    "normalization": "normalization",
+}
 
 
 def lost_halfway(fitted: pd.DataFrame) -> pd.Series:
@@ -33,7 +35,7 @@ def lost_halfway(fitted: pd.DataFrame) -> pd.Series:
 
 def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
     """Return the quantity of each claim of section 01, by run or seed, from curves of `shallow` and `deep` networks."""
-    lengths = plateaus(fitted, tolerance)
+    lengths = plateau(fitted, tolerance)
     error = lengths.set_index(["network", "seed"]).error_plateau
     return {
         "loss-falls-on-the-line": at_most(lengths.set_index("seed").bump, RISE),
@@ -44,7 +46,7 @@ def measured(fitted: pd.DataFrame, tolerance: float) -> dict[str, pd.Series]:
 
 def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
     """Return the numbers in the text of section 01, from runs and curves of `shallow` and `deep` networks."""
-    lost, lengths = lost_halfway(fitted), plateaus(fitted).dropna(subset="bump")
+    lost, lengths = lost_halfway(fitted), plateau(fitted).dropna(subset="bump")
     bumps = {network: lengths.bump[lengths.network == network] for network in runs}
     return {
         **{network: _named(of_network[0]) for network, of_network in runs.items()},
@@ -57,14 +59,15 @@ def numbers(runs: Mapping[str, Sequence[Run]], fitted: pd.DataFrame) -> dict:
 
 def _differences(configs: Iterable[RunConfig]) -> str:
     """Name in words what kinds of network differ in."""
-    fields = {"depth": "depth", "init_scale": "initialization scale", "dataset": "images", "width": "width"}
     found = [asdict(config) for config in configs]
-    *first, last = [said for name, said in fields.items() if len({one[name] for one in found}) > 1] or ["nothing"]
+    names = [name for name in (*DIFFERENCES, *found[0]) if name != "seed" and len({one[name] for one in found}) > 1]
+    *first, last = dict.fromkeys(DIFFERENCES.get(name, "way of training") for name in names) or ["nothing"]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def _named(run: Run) -> str:
     """Describe a run's network in words."""
     config = run.config
+    model = "" if config.model == "fcn" else f"{NAMES[config.model]}, "
     dataset = NAMES.get(config.dataset, config.dataset)
-    return f"{config.depth} layers, initialization scale {config.init_scale:g}, {dataset}"
+    return f"{model}{config.depth} layers, initialization scale {config.init_scale:g}, {dataset}"

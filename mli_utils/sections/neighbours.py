@@ -1,8 +1,7 @@
 """One table of many networks; networks that moved far, with normalization, and layer by layer (section 11)."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from mli_utils.core.evaluation import evaluate, plain_float32
 from mli_utils.core.parameters import device_of, mix, parameter_groups
 from mli_utils.core.paths import alpha_grid
 from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
+from mli_utils.core.training import PROBE
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, PALETTE, colours, style
@@ -58,7 +58,7 @@ COLUMNS = {
     "distance": "path length ‖θ(T) − θ(0)‖",
     "relative_distance": "path length over ‖θ(0)‖",
     "bias_gap": "largest less smallest output bias at θ(T), logits",
-    "steps_to_fit": "first logged step from which the training error stays at most 1 %",
+    "steps_to_fit": f"first logged step from which the error on the first {PROBE} training images stays at most 1 %",
     "steps": "optimizer steps until training ended",
     "train_loss": "final training loss, nats",
     "train_wrong": "training images that are wrong in the end",
@@ -72,7 +72,7 @@ DISTANCE = "path length over ‖θ(0)‖"
 CENTRED, WITHOUT = "no common logits", "trained without"
 
 
-@functools.cache
+@cache
 def steps_to_fit(run: Run) -> float:
     """Return the first logged step from which the training error stays at most 1 %; NaN if it never does."""
     return stays_from(run.history["step"], run.history["error"] <= FITTED_ERROR)
@@ -234,12 +234,14 @@ def layer_curves(runs: Sequence[Run], alphas: int = 21) -> pd.DataFrame:
     `mli.interpolate`, with `path` (`layer 1`, …) and `layer`.
     """
     points = alpha_grid(alphas)
+    key, compute = {"alphas": points.tolist()}, partial(_layers, points=points)
+    wanted = [Measurement(run, "layers", key, "a curve", compute, "neighbours") for run in runs]
     parts = [
         (
             fields_of(run, path=f"layer {layer}", layer=layer),
             curve_of(run, {"loss": loss, "wrong": np.array(wrong)[:, None]}, points),
         )
-        for run, body in zip(runs, _measure(runs, "layers", {}, points, _layers), strict=True)
+        for run, body in zip(runs, measure(wanted, "curve"), strict=True)
         for layer, loss, wrong in zip(body["layer"], body["loss"], body["wrong"], strict=True)
     ]
     return tidy_frame(parts, "path", "layer", *ALONG_CURVES)
@@ -338,6 +340,8 @@ def numbers(
         "rising_grid": (grid.bump > RISE).sum(),
         "in_grid": grid.bump.count(),
         "shown": grid.steps_to_fit.count(),
+        "flat_far": (as_trained.bump == 0).sum(),
+        "in_far": as_trained.bump.count(),
         "held_gap": span(mean_and_interval(grid.bias_gap)),
         "normed_gap": span(mean_and_interval(normed.bias_gap)),
         "deepest": grid.depth.max(),
@@ -348,11 +352,6 @@ def numbers(
         **{name: span(clustered_mean(change, "seed", (-1, 1))) for name, change in changes.items()},
         **counts(runs),
     }
-
-
-def _measure(runs: Sequence[Run], kind: str, key: dict, points: np.ndarray, compute) -> list[dict]:
-    whole, made = {**key, "alphas": points.tolist()}, partial(compute, points=points)
-    return measure([Measurement(run, kind, whole, "a curve", made, "neighbours") for run in runs], "curve")
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from mli_utils.core.config import grid
 from mli_utils.core.curves import Bias
 from mli_utils.core.estimates import at_most, clustered_mean, intervals
 from mli_utils.core.plateaus import only_fitted, plateau
+from mli_utils.core.training import PROBE
 from mli_utils.core.words import span
 from mli_utils.runs.biases import biased_curves, dose, permuted, trained_bias
 from mli_utils.runs.measured import order_correlations
@@ -73,13 +74,6 @@ def treated_curves(networks: Mapping[str, Sequence[Run]], alphas: int, images: i
     return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
-def lengths(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Return the plateaus of `treated_curves`, with `network` and `treatment`."""
-    frames = [plateau(some, tolerance).assign(network=name) for name, some in curves.groupby("network", sort=False)]
-    found = pd.concat(frames, ignore_index=True)
-    return found.assign(treatment=found.path)
-
-
 def split(lengths: pd.DataFrame, measure: str = "error_plateau") -> pd.DataFrame:
     """Return plateaus (α) in a row a seed and a column a network and treatment, and what the bias makes of each.
 
@@ -135,17 +129,16 @@ def orders(classes: pd.DataFrame) -> pd.Series:
     return order_correlations(classes).rename(classes.groupby("run").seed.first()).rename_axis("seed")
 
 
-def measured(curves: pd.DataFrame, statistics: pd.DataFrame, classes: pd.DataFrame, tolerance: float) -> dict:
+def measured(curves: pd.DataFrame, statistics: pd.DataFrame, tolerance: float) -> dict:
     """Return the quantity of each claim of section 08, by seed.
 
     Parameters
     ----------
     curves : fitted curves, as `treated_curves` returns them
     statistics : fitted curves of ResNet-18 for each treatment of batch norm's statistics, in the column `statistics`
-    classes : as `class_order` returns them, of the VGG-16 networks with an output bias
     tolerance : tolerance of plateaus
     """
-    found = lengths(curves, tolerance)
+    found = plateau(curves, tolerance)
     error, loss = split(found), split(found, "loss_plateau")
     vgg, resnet = error[VGG], error[RESNET]
     bumps = plateau(statistics[statistics.statistics == "recomputed"]).set_index("seed").bump
@@ -172,6 +165,7 @@ def numbers(networks: Mapping[str, Sequence[Run]], classes: pd.DataFrame, length
     error, loss = split(lengths), split(lengths, "loss_plateau")
     runs = [run for some in networks.values() for run in some]
     found = {"ordered": classes.run.nunique(), "doses": DOSES, "fit": counts(runs)["fit"]}
+    found["logged_images"] = min(PROBE, networks[VGG][0].config.n_train)
     found["order"] = _mean(orders(classes), -1)
     found["scales"] = _mean(error[VGG, MADE] - error[USUAL, MADE], -2)
     found["loss"] = _mean(loss[VGG, MADE], -1)
@@ -180,11 +174,14 @@ def numbers(networks: Mapping[str, Sequence[Run]], classes: pd.DataFrame, length
             continue
         ended, config = only_fitted(table(some)), some[0].config
         said = {name: getattr(config, name) for name in ("dataset", "n_train", "width", "init_scale")}
-        said |= {"gap": ended.bias_gap.mean(), "seeds": ended.groupby("bias").seed.nunique().max()}
+        said |= {"gap": ended.bias_gap.mean(), "seeds": ended.groupby("bias").test_error.count().max()}
         said |= {f"{bias} test": _range(of_bias.test_error) for bias, of_bias in ended.groupby("bias")}
         found |= {f"{network} {name}": value for name, value in said.items()}
     whole, zeroed = (_mean(error[ALL, treatment], 0) for treatment in ("as trained", "zeroed"))
-    found["all_biases"], found["without"] = "The paper's VGG-16 with a bias in every layer was not trained here.", ""
+    found["all_biases"], found["without"] = (
+        "VGG-16 with a bias in every layer, as torchvision has it, was not trained here.",
+        "",
+    )
     if networks.get(ALL):
         said = f"With a bias in every layer, as torchvision's VGG-16 has it, the plateau is {whole}"
         found["all_biases"] = f"{said}, and {zeroed} with the output bias zeroed."

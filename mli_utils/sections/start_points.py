@@ -24,11 +24,11 @@ STARTS = {"own": "its own start", "other": "another initialization", "noise": "n
 
 
 def name_networks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `network` (biases, depth and initialization scale), `biases` and, if there are starts, `from` in words."""
-    words = list(zip(frame.bias.map(WORDS), frame.depth, frame.init_scale, strict=True))
-    named = frame.assign(network=[f"{bias}, depth {depth}, scale {scale:g}" for bias, depth, scale in words])
-    named["biases"] = frame.bias.map(WORDS)
-    return named.assign(**{"from": frame.start.map(STARTS)}) if "start" in frame else named
+    """Add `network` (biases, depth and initialization scale), `biases` and `from`, in words."""
+    biases = frame.bias.map(WORDS)
+    kinds = zip(biases, frame.depth, frame.init_scale, strict=True)
+    names = [f"{words}, depth {depth}, scale {scale:g}" for words, depth, scale in kinds]
+    return frame.assign(network=names, biases=biases, **{"from": frame.start.map(STARTS)})
 
 
 def deepest(frame: pd.DataFrame) -> pd.DataFrame:

@@ -368,7 +368,7 @@ def numbers(runs: Sequence[Run], ends: pd.DataFrame, at_tenth: pd.DataFrame, pre
         **{f"{rung} off": float(np.sqrt(off[rung].pow(2).mean())) for rung in RUNGS},
         "at a tenth": span(accuracy(at_tenth).set_index(["rung", "over"]).loc[(LAW, "pooled")]),
         "settings": ends.dropna(subset="measured").groupby(SETTING).ngroups,
-        "longest": ends.measured.max(),
+        "biases": " or ".join(LABELS[kind] for kind in dict.fromkeys(ends.bias)),
         "mean_closed": ends["closed form"].mean(),
         "mean_measured": ends.measured.mean(),
         "below": int(at_most(-off["closed form"], ROUNDING).sum()),
@@ -475,7 +475,8 @@ def parts_figure(sizes: pd.DataFrame) -> Figure:
             for part, (name, dashes, colour) in looks.items():
                 logs = np.log(some.set_index("alpha")[part].where(lambda size: size > 0))
                 axes.plot(np.exp(logs.groupby("alpha").mean()), dashes, color=colour, lw=2.2, label=name)
-            said = f"depth {of.depth}, width {of.width}, scale {of.init_scale:g}, {NAMES[of.optimizer]}"
+            said = f"depth {of.depth}, width {of.width}, scale {of.init_scale:g}\n"
+            said += f"{NAMES.get(of.dataset, of.dataset)}, {NAMES[of.optimizer]}, {LABELS[of.bias]}"
             axes.set_title(said, fontsize="medium")
             axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
         panels[0].set_ylabel("size in the logits")

@@ -136,7 +136,7 @@ def test_the_book_goes_on_paper(reproduced, chromium):
     made = (root / "_build" / "book.pdf").read_bytes()
     assert made.startswith(b"%PDF") and made.count(b"/Type /Page\n") > 20
     assert b"+MathJax_Math-Italic" in made and b"+MathJax_Main-Regular" in made
-    assert not list((root / "build").glob("book-*"))
+    assert not list((root / "build").glob(".book*"))
 
 
 @pytest.mark.parametrize("file", sorted((PROJECT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)

@@ -90,7 +90,7 @@ def test_each_claim_has_a_card_failures_first(measured, shown):
         "What would make it fail\n: it is shorter",
         "With another tolerance of the plateau\n: holds at τ = 0.05",
         "Needed to decide it\n: more than 10,000",
-        "1 network",
+        "Left out, since they did not fit\n: 1\u00a0network\n",
         "Bound set\n: not committed",
         "{numref}`some-figure` of {doc}`05_some`",
     ):

@@ -76,6 +76,10 @@ def test_from_the_origin_the_trained_network_gives_the_curve_and_a_bound_of_its_
     assert (np.diff(told.mean(1)) >= 0).all()
     least = turns[(labels != bias.argmax()).numpy()].min()
     assert (1 - told.mean(1)[least >= ALPHAS] == 1 - 1 / CLASSES).all()
+    others, most = labels != bias.argmax(), bias.argmax()
+    lead = signal.gather(1, labels.unsqueeze(1))[:, 0] - signal[:, most]
+    share = ((bias[most] - bias[labels]) / lead)[others].min().item()
+    assert 0 < share < 1 and least >= share ** (1 / (depth - 1)) - 1e-12
 
 
 def test_the_plateau_from_the_origin_needs_an_output_bias_alone_and_the_origin():

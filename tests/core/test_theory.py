@@ -80,6 +80,8 @@ def test_flow_refuses_what_has_no_answer():
         (dict(r=3, delta=0), "delta=0 is not allowed; allowed: between 0 and 1"),
         (dict(r=3, delta=0.1, k=1), "k=1"),
         (dict(r=3, delta=0.1, noise=-1), "noise=-1"),
+        (dict(r=11, delta=0.05), "delta=0.05 is too small for r=11: its slowest class would escape at time"),
+        (dict(r=3, delta=0.1, k=2, final_loss=0.9), "final_loss=0.9 is not allowed; allowed: one that is passed from"),
     ):
         with pytest.raises(InputError, match=said):
             theory.solve_flow(**wrong)
@@ -106,15 +108,14 @@ def random_network(depth, seed=0):
 
 
 @pytest.mark.parametrize("depth", range(2, 13))
-@pytest.mark.parametrize("path", ["linear", "homogeneous"])
-def test_closed_form_logits_are_those_of_the_network_from_zero(depth, path):
+def test_closed_form_logits_are_those_of_the_network_from_zero(depth):
     model, end, signal, bias, pixels, labels = random_network(depth)
     start = {name: torch.zeros_like(value) for name, value in end.items()}
     alphas = np.linspace(0, 1, 11)
-    closed = theory.closed_form(signal, bias, depth, alphas[:, None, None], path)
+    closed = theory.closed_form(signal, bias, depth, alphas[:, None, None])
     assert closed.shape == (11, 200, 10)
     for alpha, expected in zip(alphas, closed, strict=True):
-        there = mli.interpolate_parameters(model, start, end, float(alpha), path)
+        there = mli.interpolate_parameters(model, start, end, float(alpha))
         with torch.no_grad():
             direct = model.logits(there, pixels).numpy()
         assert np.abs(direct - expected).max() <= 1e-10 * np.abs(closed).max()

@@ -87,7 +87,7 @@ def test_a_panel_may_have_no_point(kind):
 def test_a_forest_has_a_dot_a_row_with_its_interval():
     frame = pd.DataFrame({"arm": ["a"] * 3 + ["b"] * 3, "loss": [1.0, 2.0, 4.0, 0.0, 1.0, 1.0], "kind": "k"})
     rows = mli.intervals(frame, ["arm", "kind"], ["loss"])
-    figure = mli.forest_figure(rows, "arm", hue="kind", columns="measure", xlabel="nats", line=0.5)
+    figure = mli.forest_figure(rows, "arm", hue="kind", columns="measure", xlabel="nats")
     (axes,) = figure.axes
     assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("a", 0), ("b", 1)]
     ((dots, _, (bars,)),) = axes.containers
@@ -99,4 +99,4 @@ def test_a_forest_has_a_dot_a_row_with_its_interval():
     pieces = axes.collections[0]  # of the line of no effect, one a row, below the row's label
     assert pieces.get_linestyle()[0][1] is not None  # dotted
     (x, low, high) = zip(*((*set(piece[:, 0]), *piece[:, 1]) for piece in pieces.get_segments()), strict=True)
-    assert x == (0.5, 0.5) and high == (1, 2) and 0.3 < low[0] < first and low[1] == pytest.approx(low[0] + 1)
+    assert x == (0, 0) and high == (1, 2) and 0.3 < low[0] < first and low[1] == pytest.approx(low[0] + 1)

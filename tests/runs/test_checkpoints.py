@@ -95,7 +95,7 @@ def test_an_interrupted_group_goes_on_as_it_would_have(tmp_path, kept, monkeypat
     monkeypatch.setattr(trained_runs, "GROUP_SIZE", 3)
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("MLI_STORE", str(tmp_path / "undisturbed"))
-        whole = [run.endpoints("end")[0] for run in mli.train(configs)]
+        whole = [run.end for run in mli.train(configs)]
 
     original = training.summarize
     calls = []

@@ -173,7 +173,7 @@ def test_claims_go_seed_by_seed_over_all_depths_and_scales(fitted, tried):
 
 def test_the_text_says_how_lengths_grow_and_the_figure_has_a_line_for_each_scale(fitted, tried):
     found = section.trends(section.measured(fitted, tried, BASE, tolerance=0.1))
-    assert len(found) == 5 and found["plateau-grows-with-depth/τ"] == "1.00 (1.00 to 1.00)"
+    assert len(found) == 4 and found["plateau-grows-with-depth/τ"] == "1.00 (1.00 to 1.00)"
     lengths = section.plateaus(fitted)
     assert set(section.deepest(lengths).depth) == {4}
     figure = section.length_figure(lengths)

@@ -26,7 +26,9 @@ TABLE = pd.DataFrame(
         "plateau": [0.7, 0.05, 0.06],
     }
 )
-GROWN = pd.DataFrame({"steps": pd.array([1, 11, None], "Int64"), hardness.NEAREST: [0.8, 0.9, 0.95]})
+GROWN = pd.DataFrame(
+    {"steps": pd.array([1, 11, None], "Int64"), "plateau": [0.7, 0.8, 0.85], hardness.NEAREST: [0.8, 0.9, 0.95]}
+)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
@@ -92,8 +94,9 @@ def test_a_survey_says_of_each_problem_how_hard_it_is_and_what_its_line_looks_li
 
 def test_a_plateau_may_be_as_long_as_one_likes_and_one_step_solves_it():
     """Equation (eq-longest): the plateau tends to 1, and powers whose slope is no float are solved, too."""
-    grown = hardness.growth([68, 100, 1000, 5000], 10)
+    grown = hardness.growth([68, 100, 1000, 5000], 10, 201)
     assert (grown.steps == 1).all() and grown[hardness.NEAREST][0] > 0.9
+    assert (grown.plateau < grown[hardness.NEAREST]).all()  # the best step overshoots the nearest solution
     exact = [hardness.exact_plateau(r) for r in (2, 10, 100, 1000, 10**6)]
     assert exact == sorted(exact) and exact[-1] > 1 - 1e-5
     problem, alphas = PROBLEMS[0], np.linspace(0.5, 1.5, 100_001)
@@ -240,7 +243,7 @@ def test_a_step_of_the_linearised_network_is_one_of_its_parameters():
 
 
 def test_the_loss_of_a_linearised_network_is_convex_and_its_plateau_short(networks):
-    curves = hardness.linearised({**networks, "depth": 5, "init_scale": 0.8}, range(2), 30, 41)
+    curves = hardness.linearised({**networks, "depth": 5, "init_scale": 0.8, "epochs": 400}, range(2), 30, 41)
     table = hardness.linear_table(curves).set_index("network")
     straight = table.loc["linearised"]
     assert (straight.bend > -1e-6).all() and straight.solved.all()
@@ -289,7 +292,7 @@ def test_the_text_says_steps_in_words():
     numbers = hardness.numbers(searched, LINEAR, TABLE, GROWN)
     said = [numbers[f"{name}/steps"] for name in ("one weight", "stretched bowl", "many valleys")]
     assert said == ["in 1 step", "in 300 steps", "never"]
-    assert numbers["many valleys/plateau"] == 0.06 and numbers["longest"] == 0.95
+    assert numbers["many valleys/plateau"] == 0.06 and (numbers["longest"], numbers["reached"]) == (0.95, 0.85)
     assert numbers["random labels/none/steps"] == "800" and numbers["random labels/output/steps"] == "1600"
     assert numbers["networks"] == 12 and numbers["unfitted"] == 0
     assert numbers["linearised/loss_plateau"] == 0.04 and numbers["bound"] == 0.11

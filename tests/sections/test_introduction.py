@@ -24,7 +24,7 @@ def curves(**lines):
 
 
 def test_rows_of_plateaus_keep_their_network():
-    lengths = introduction.plateaus(curves(**LINES), 0.2)
+    lengths = mli.plateau(curves(**LINES), 0.2)
     assert list(lengths.network) == ["shallow", "shallow", "deep", "deep"]
     assert lengths.error_plateau.tolist() == pytest.approx([0.125, 0.125, 0.5 + 0.5 / 9, 0.5 + 0.5 / 9])
 
@@ -60,4 +60,10 @@ def test_the_text_names_networks_and_counts_runs():
     deep = [SimpleNamespace(config=run.config.replace(depth=9, width=5), summary=run.summary) for run in runs]
     both = introduction.numbers({"shallow": runs, "deep": deep}, curves(**LINES))
     assert both["differ"] == "depth and width"
+    vgg = mli.RunConfig(model="vgg16", dataset="digits32", lr=0.01, epochs=9, seed=0)
+    both = introduction.numbers(
+        {"shallow": runs, "deep": [SimpleNamespace(config=vgg, summary=runs[0].summary)]}, curves(**LINES)
+    )
+    assert both["differ"] == "architecture, depth, initialization scale, images and way of training"
+    assert both["deep"] == "VGG-16, 14 layers, initialization scale 0.6, enlarged digits"
     assert (numbers["fitted_runs"], numbers["all_runs"]) == (2, 2)

@@ -43,7 +43,7 @@ def curves():
 
 
 def test_the_plateau_is_split_in_two(curves):
-    found = section.split(section.lengths(curves))
+    found = section.split(mli.plateau(curves))
     assert found.index.tolist() == [0, 1]
     treatments = [treatment for network, treatment in found if network == section.VGG]
     doses = [f"{section.FREE}, dose {gap}" for gap in ("0.5", "1", "2", "4")]
@@ -64,7 +64,7 @@ def test_claims_compare_seed_by_seed_and_take_statistics_recomputed(curves):
     rises = (2.0, 2.5, 0.5)
     statistics = curve(0, 0.1, loss=rises, statistics="recomputed") + curve(1, 0.1, statistics="recomputed")
     statistics += curve(1, 0.1, loss=rises, statistics="frozen")
-    found = section.measured(curves, pd.DataFrame(statistics), class_order([]), tolerance=0.2)
+    found = section.measured(curves, pd.DataFrame(statistics), tolerance=0.2)
     expected = {
         "practical-networks-have-the-plateau": [0.3, 0.3],
         "practical-plateau-needs-the-bias": [0.4, np.nan],  # a seed whose network without biases did not fit
@@ -97,7 +97,7 @@ def test_orders_are_by_seed():
 
 def test_numbers_carry_the_network_in_their_names(curves):
     few = [made(0, [0.0, 2.0]), made(0, None), made(1, [0.0, 9.0], status="unfitted")]
-    lengths = section.lengths(curves)
+    lengths = mli.plateau(curves)
     networks = {section.VGG: few, section.ALL: [], section.USUAL: few[:1], section.RESNET: few[:1]}
     found = section.numbers(networks, class_order([]), lengths)
     assert found["VGG-16 gap"] == 2 and found["VGG-16 width"] == 4 and found["VGG-16 dataset"] == "digits"
@@ -112,7 +112,7 @@ def test_numbers_carry_the_network_in_their_names(curves):
 
 def test_plateaus_stand_against_the_gap_of_their_bias(curves):
     runs = {section.VGG: [made(0, [0.0, 3.0]), made(1, [1.0, 3.0]), made(0, None)], section.USUAL: []}
-    against = section.against_gap(section.lengths(curves[curves.network == section.VGG]), runs)
+    against = section.against_gap(mli.plateau(curves[curves.network == section.VGG]), runs)
     trained = against[against.given == "in training"].set_index(["seed", "gap"]).error_plateau
     assert trained.to_dict() == pytest.approx({(0, 3): 0.5, (0, 0): 0.1, (1, 2): 0.52, (1, 0): 0.12}, abs=1e-4)
     given = against[against.given == "after training"].groupby("gap").error_plateau.mean()
@@ -122,7 +122,7 @@ def test_plateaus_stand_against_the_gap_of_their_bias(curves):
 def test_without_an_arm_its_claim_has_no_values(curves):
     curves = curves[(curves.network != section.RESNET) | (curves.bias != "none")]
     statistics = pd.DataFrame(curve(0, 0.1, statistics="recomputed"))
-    found = section.measured(curves, statistics, class_order([]), tolerance=0.1)
+    found = section.measured(curves, statistics, tolerance=0.1)
     assert found["batch-norm-plateau-trained-without-bias"].isna().all()
 
 
