@@ -33,7 +33,7 @@ def parser() -> Parser:
     ):
         command = commands.add_parser(name, help=said, description=said)
         command.add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")
-        command.add_argument("--section", default="", help="the number or name of one notebook")
+        command.add_argument("--section", default="", help="numbers or names of notebooks")
         if name != "record":
             command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
             command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
@@ -83,7 +83,7 @@ def _rendered(section: str, book: JupyterBook) -> str:
     lacking = sources.lacking()
     if not lacking:
         return f"the book: {first}"
-    page = first if not section else first.parent / "notebooks" / f"{jobs.section_name(section)}.html"
+    page = first if not section else first.parent / "notebooks" / f"{jobs.section_name(section.split()[0])}.html"
     return f"the page: {page}; no page yet for {', '.join(lacking)}: 'make reproduce' makes the whole book"
 
 

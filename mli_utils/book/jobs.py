@@ -88,7 +88,7 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
     Parameters
     ----------
     profile : name of a file in `profiles/`
-    section : number or name of one notebook, which runs with the ledger of claims; empty: all notebooks
+    section : numbers or names of notebooks, which run with the ledger of claims; empty: all notebooks
     changes : parameters `name=value` that override the profile's, values in YAML
 
     Raises
@@ -109,9 +109,8 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
         choose(f"section in {file}:", name, names)
         if not isinstance(given[name] or {}, dict):
             raise InputError(f"{file}: {name} should map parameters to values, not be {given[name]!r}")
-    chosen = names
-    if section:
-        chosen = [name for name in names if name in (section_name(section), sources.LEDGER)]
+    asked = [section_name(one) for one in section.split()]
+    chosen = [name for name in names if name in (*asked, sources.LEDGER)] if asked else names
     extra = dict(_parsed_change(change) for change in changes)
     jobs = []
     known_anywhere = set()
