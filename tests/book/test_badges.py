@@ -63,5 +63,10 @@ def test_percent_stays_on_the_line_of_its_number(built):
 
 
 def test_signs_stay_on_the_line_of_their_formula(built):
+    page, _ = built("**x**, **y**, $a$, **w**.", extensions=["dollarmath"])
+    assert page.select_one("section p").get_text() == r"x, y, \(a\), w."
+
+
+def test_signs_stay_on_the_line_of_their_formula_one_by_one(built):
     page, _ = built("It moves ($x = 1$), and $y$ too; $z$.", extensions=["dollarmath"])
     assert [kept.get_text() for kept in page.select("span.kept")] == [r"(\(x = 1\)),", r"\(z\)."]

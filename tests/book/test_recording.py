@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from conftest import caption, notebook, small_book
@@ -13,6 +14,7 @@ from mli_utils.claims import statements
 from mli_utils.core.config import MLIError
 from mli_utils.runs import record as tables
 from mli_utils.runs.record import DamagedRecord
+from mli_utils.runs.store import Store
 
 PAGE = """
 import mli_utils as mli, pandas as pd
@@ -151,3 +153,29 @@ def test_a_page_rendered_from_the_record_is_recorded_again_without_the_store(boo
     again = json.loads((book / "results" / "smoke" / "about.json").read_text())["01_first"]
     assert (again["work"], again["device"], again["mode"]) == (3600.0, "another machine", "reproduce")
     assert kept(book)[:3] == before[:3]
+    reproduce(book, "2")
+    record.write(jobs.plan("smoke"))  # whole
+    again = json.loads((book / "results" / "smoke" / "about.json").read_text())["01_first"]
+    assert (again["work"], again["device"], again["mode"]) == (3600.0, "another machine", "reproduce")
+    (first, *_) = jobs.plan("smoke")
+    made = first.fingerprint()
+    sums = book / "results" / "smoke" / tables.SUMS
+    sums.write_text(sums.read_text() + "0  something\n")
+    assert first.fingerprint() != made, "its record is another one"
+
+
+def test_sections_that_share_a_run_do_not_record_two_trainings_of_it(book, monkeypatch):
+    reproduce(book)
+    record.write(jobs.plan("smoke"))
+    before = kept(book)
+    monkeypatch.setenv("MLI_STORE", str(book / "other"))
+    monkeypatch.setattr(runner, "_training_times", lambda *_: [])
+    reproduce(book, first=3)
+    for path in (book / "other" / "runs").glob("*.npz"):  # as if rounding had been another one there
+        entry = Store(book / "other").entry(f"runs/{path.stem}")
+        with np.load(path) as archive:
+            Store(book / "other").put("runs", entry["key"], entry["body"], {k: v * 2 for k, v in archive.items()})
+    with pytest.raises(MLIError, match="was trained twice, for 01_first and for 02_second, with different results"):
+        record.write(jobs.plan("smoke", "1"))
+    assert kept(book) == before
+    record.write(jobs.plan("smoke", "1 2"))

@@ -290,6 +290,8 @@ BAD = [
         "paths: 'curved'; known: linear, homogeneous",
     ),
     (["--section", "1", "-p", "deep={depth: 0}"], "depth=0 is not allowed; allowed: from 1 to 1000"),
+    (["--section", "3", "-p", "ways=[{detph: 3}]"], "unknown RunConfig field 'detph' (did you mean 'depth'?)"),
+    (["--section", "1 99"], "unknown section '99'; known: 01_introduction, 02_hardness"),
 ]
 
 

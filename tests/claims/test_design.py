@@ -37,7 +37,7 @@ def test_the_pilot_s_spread_says_how_many_clusters_decide(book):
     assert design.pilot() == {"longer": found}
 
 
-def test_a_bound_is_as_old_as_its_words(book, fresh):
+def test_a_bound_is_as_old_as_its_words(book, fresh, monkeypatch):
     root = book(LONGER, MOSTLY)
     assert design.bounds_set() == {}
     git(root, "init", "-q")
@@ -56,6 +56,11 @@ def test_a_bound_is_as_old_as_its_words(book, fresh):
     book(LONGER | {"predicate": "above 2"}, MOSTLY)
     design.bounds_set.cache_clear()
     assert design.bounds_set() == {"mostly": days[0]}  # the other's words are nobody's yet
+    shallow = root.with_name("shallow")
+    git(root, "clone", "-q", "--depth", "1", root.as_uri(), str(shallow))
+    monkeypatch.setenv("MLI_ROOT", str(shallow))
+    design.bounds_set.cache_clear()
+    assert design.bounds_set() == {}, "its one commit did not make every claim"
 
 
 @pytest.mark.parametrize("profile", sorted(path.name for path in settings.PACKAGE.glob("results/*/")))

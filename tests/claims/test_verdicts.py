@@ -58,6 +58,11 @@ def test_values_are_judged_by_what_the_claim_is_over(book, shown):
     )
 
 
+def test_networks_that_are_no_runs_are_counted(book, shown):
+    mli.judge({"longer": seeds([1.0, 1.1, 0.9, 1.0, 1.0]), "mostly": seeds([True] * 5)}, left_out=np.int64(3))
+    assert {entry["left_out"] for entry in measurements(shown).values()} == {3}
+
+
 def test_too_few_values_decide_nothing(book, shown):
     mli.judge({"longer": seeds([1.0] * 4), "mostly": seeds([])})
     mli.judge({"ordered": {"mean": 1, "low": 1, "high": 1, "n": 4}, "solved": math.nan})
@@ -80,6 +85,9 @@ def test_other_tolerances_are_judged_beside(book, shown):
     assert found["longer"]["tolerances"] == {"0.05": "holds", "0.2": "fails"} and found["longer"]["verdict"] == "holds"
     assert found["mostly"]["tolerances"] == {"0.05": "holds", "0.2": "fails"}
     assert "at τ = 0.05" in shown[0][0].to_html()
+    shown.clear()
+    mli.judge(lambda tolerance: {"longer": base, "mostly": seeds([tolerance < 0.2] * 9)})
+    assert measurements(shown)["longer"]["tolerances"] == {}, "it depends on none"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,7 @@ def test_rows_of_one_cluster_count_once_and_none_is_shared(book, shown):
         (0.5, 0.2, 0.8, 10, "above 0.2", 0.05),
         (0.9, 0.7, 0.95, 10, "between 0 and 1", 0.0012),
         (1.0, 1.0, 1.0, 10, "above 0", 0.0),
+        (0.0, 0.0, 0.0, 10, "above 0", 1.0),
     ],
 )
 def test_the_probability_of_so_clear_an_answer(value, low, high, n, predicate, p):

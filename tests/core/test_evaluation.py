@@ -32,3 +32,15 @@ def test_subnormal_numbers_are_zero_inside_and_what_they_were_outside():
             pass
         assert tiny.mul(1).item() == 0
     assert tiny.mul(1).item() > 0
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_products_are_float32_inside_and_what_they_were_outside(precision):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with plain_float32():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -104,3 +104,25 @@ def test_only_fitted_blanks_what_was_measured_and_keeps_the_rows():
     kept = plateaus.only_fitted(frame)
     assert kept.seed.tolist() == [0, 1] and kept.alpha.tolist() == [0.5, 0.5]
     assert kept.loss[0] == 1.0 and np.isnan(kept.loss[1]) and frame.loss[1] == 2.0
+
+
+def two_curves(**columns):
+    """Two curves, told apart by these columns."""
+    frames = [
+        pd.DataFrame({"path": "linear", "alpha": [0, 0.5, 1], "error": error, "loss": error}).assign(
+            **{name: values[i] for name, values in columns.items()}
+        )
+        for i, error in enumerate(([0.9, 0.9, 0.0], [0.9, 0.0, 0.0]))
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_curves_that_nothing_tells_apart_are_refused_not_merged():
+    assert len(mli.plateau(two_curves(classes=[10, 10], change=["a", "b"]))) == 2
+    with pytest.raises(InputError, match="curves repeat points of α; allowed: once each"):
+        mli.plateau(two_curves(classes=[10, 10], dose=[1.0, 2.0]))
+
+
+def test_curves_of_runs_and_of_one_s_own_network_side_by_side():
+    found = mli.plateau(two_curves(classes=[np.nan, 10], dataset=["digits", None]))
+    assert found.error_plateau.tolist() == pytest.approx([0.55, 0.05])

@@ -170,3 +170,28 @@ def test_short_runs_write_none_and_a_bad_pace_is_named(tmp_path, monkeypatch, sm
     monkeypatch.setenv("MLI_CHECKPOINT", "soon")
     with pytest.raises(mli.InputError, match="MLI_CHECKPOINT=soon is not allowed; allowed: seconds"):
         settings.checkpoint_seconds()
+
+
+def test_a_book_leaves_the_checkpoints_of_a_training_under_way(kept, monkeypatch, tmp_path):
+    (config,) = mli.grid(**SMALL)
+    with pytest.raises(Interrupted):
+        list(train([config], kept, progress=interrupted_after(3)))
+    assert kept.read(config)
+    kept.forget([config])
+    assert kept.read(config), "its run is in no store"
+    kept.store.put("runs", run_key(config), {"summary": {}}, {})
+    kept.forget([config])
+    assert not kept.read(config)
+
+
+def test_an_interrupted_run_has_its_share_of_the_seconds(kept, monkeypatch):
+    """The clock says one second more at every look, so that shares are numbers of looks."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(ticks))
+    ends = [{"stop_loss": 2.0}, {"stop_loss": 0.0}]
+    configs = [mli.RunConfig(**{**SMALL, "lr": 0.1, **end}, seed=i) for i, end in enumerate(ends)]
+    short, long = sorted(train(configs), key=lambda run: run.summary["seconds"])
+    assert short.summary["steps"] < long.summary["steps"]
+    alone = long.summary["seconds"] - short.summary["seconds"]
+    logged = len(long.history) - len(short.history)
+    assert alone >= logged - 1  # once the other has ended, it has the time to itself

@@ -10,9 +10,10 @@ import mli_utils as mli
 from mli_utils.core.config import FIELDS
 from mli_utils.core.curves import curve
 from mli_utils.core.versions import VERSIONS
-from mli_utils.runs import measured
+from mli_utils.runs import measured, record, settings
 from mli_utils.runs.files import address
 from mli_utils.runs.images import of_run
+from mli_utils.runs.store import Store
 from mli_utils.runs.trained import NotInRecord
 
 
@@ -116,3 +117,28 @@ def test_a_wrong_number_of_images_is_refused(small, images):
     run = mli.train(mli.grid(**{**small, "n_train": 40}))[0]
     with pytest.raises(mli.InputError, match=f"images={images} is not allowed .* allowed: from 1 to 40"):
         mli.interpolate(run, "linear", 5, images=images)
+
+
+def test_a_record_may_hold_curves_on_all_images_and_on_some(small, tmp_path, monkeypatch):
+    runs = mli.train(mli.RunConfig(**small))
+    curves = {images: mli.interpolate(runs, alphas=3, images=images) for images in (None, 40)}
+    store, rows = Store.default("smoke", "reproduce"), {}
+    for path in sorted(store.folder.rglob("*.json")):
+        name = f"{path.parent.name}/{path.stem}"
+        entry = store.entry(name)
+        rows[name] = record.row(entry["key"], entry["body"], ["05_some"])
+    folder = settings.record_dir("smoke")
+    folder.mkdir(parents=True)
+    record.write(folder, rows, {})
+    monkeypatch.setenv("MLI_MODE", "book")
+    monkeypatch.setenv("MLI_PROFILE", "smoke")
+    for images, found in curves.items():
+        pd.testing.assert_frame_equal(mli.interpolate(mli.train(runs[0].config), alphas=3, images=images), found)
+
+
+def test_one_path_without_a_name_is_refused(small_config):
+    runs = mli.train(small_config)
+    frozen = {"weights": "linear", "hidden_biases": "end", "output_bias": "end", "normalization": "end"}
+    for paths, said in ((frozen, "this path has no name"), ([], "paths are empty")):
+        with pytest.raises(mli.InputError, match=said):
+            mli.interpolate(runs, paths)

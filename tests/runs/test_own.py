@@ -609,3 +609,90 @@ def test_a_diagnosis_needs_an_output_bias():
     ):
         with pytest.raises(mli.InputError, match=said):
             mli.diagnose(model, model, moved(model), samples(), 3)
+
+
+def shared():
+    """A network that ends with the ReLU that it has used before."""
+    relu = nn.ReLU()
+    return nn.Sequential(nn.Linear(6, 5), relu, nn.Linear(5, 3), relu)
+
+
+class Twice(nn.Module):
+    """A network that uses one layer twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, inputs):
+        hidden = self.again(self.first(inputs).relu()).relu()
+        return self.last(self.again(hidden).relu())
+
+
+@pytest.mark.parametrize("make", [shared, Twice])
+def test_layers_used_again_are_used_again(make):
+    model = make()
+    inputs, targets = samples()
+    start, end = copy.deepcopy(model.state_dict()), moved(model)
+    found = mli.interpolate_model(model, start, end, (inputs, targets), alphas=3)
+    assert found.loss.to_numpy() == pytest.approx(by_hand(model, start, end, inputs, targets, found.alpha), abs=1e-6)
+    if make is Twice:
+        assert mli.diagnose(model, start, end, (inputs, targets), alphas=3).curves.loss.notna().all()
+
+
+@pytest.mark.parametrize("make", [plain, normed])
+def test_no_random_number_is_drawn(make):
+    model = make()
+    data = loading.TensorDataset(*samples(shape=(6,) if make is plain else (1, 6, 6)))
+    start, end, before = copy.deepcopy(model.state_dict()), moved(model), torch.get_rng_state()
+    mli.interpolate_model(model, start, end, data, alphas=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_inputs_of_any_number_of_axes():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 5), nn.ReLU(), nn.Linear(5, 3))
+    inputs, targets = samples(shape=(2, 2, 2, 3))
+    ends = copy.deepcopy(model.state_dict()), moved(model)
+    whole, flat = (
+        mli.interpolate_model(model, *ends, (some, targets), alphas=3) for some in (inputs, inputs.flatten(1))
+    )
+    pd.testing.assert_frame_equal(whole, flat)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Linear(12, 3)
+
+    def forward(self, one, other):
+        return self.module(torch.cat([one, other], 1))
+
+
+def test_a_loader_s_tuples_are_several_inputs_and_a_child_may_be_named_module():
+    model = TwoInputs()
+    inputs, targets = samples()
+    ends = copy.deepcopy(model.state_dict()), moved(model)
+    pairs = loading.DataLoader([((one, one), target) for one, target in zip(inputs, targets, strict=True)], 8)
+    one, other = (mli.interpolate_model(model, *ends, data, alphas=3) for data in (pairs, ((inputs, inputs), targets)))
+    assert one.loss.to_numpy() == pytest.approx(other.loss.to_numpy(), abs=1e-6)
+
+
+def test_a_diagnosis_with_statistics_of_other_data():
+    model = normed()
+    inputs, targets = samples(shape=(1, 6, 6))
+    ends = copy.deepcopy(model.state_dict()), moved(model)
+    found = mli.diagnose(
+        model, *ends, (inputs[:20], targets[:20]), alphas=3, statistics="frozen", train_data=(inputs, targets)
+    )
+    assert found.curves.loss.notna().all()
+    with pytest.raises(mli.InputError, match="alphas begin at 1; allowed here: at 0"):
+        mli.diagnose(model, *ends, (inputs, targets), alphas=[1.0])
+
+
+def test_a_table_of_parameters_in_any_precision():
+    data = samples()
+    with pytest.warns(Widened):
+        assert mli.parameter_table(plain().double(), data).equals(mli.parameter_table(plain(), data))
+    assert mli.parameter_table(nn.Linear(3, 2)).group.tolist() == ["weights", "output_bias"]
+    with pytest.raises(mli.InputError, match="batch_size=0 is not allowed"):
+        mli.parameter_table(plain(), data, batch_size=0)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ import mli_utils as mli
 from mli_utils.core import training
 from mli_utils.core.config import FIELDS
 from mli_utils.core.versions import VERSIONS
-from mli_utils.runs import record
+from mli_utils.runs import parallel, record
 from mli_utils.runs.files import DamagedFile, address
 from mli_utils.runs.images import of_run
 from mli_utils.runs.store import Store
-from mli_utils.runs.trained import NotInRecord, run_key
+from mli_utils.runs.trained import NotInRecord, counts, run_key
 
 
 @pytest.fixture
@@ -139,3 +140,26 @@ def test_a_raised_version_moves_a_run(small_config, mechanism, monkeypatch):
     raised = {"fcn": 99} if mechanism == "training" else 99
     monkeypatch.setitem(VERSIONS, mechanism, raised)
     assert address(run_key(small_config)) != before
+
+
+def test_runs_left_out_are_told_by_what_became_of_them():
+    def told(*statuses):
+        return counts(SimpleNamespace(summary={"status": status}) for status in statuses)["fit"]
+
+    assert told("fitted", "fitted") == "All 2 networks fit their training set."
+    others = "1 gets more than 1 % of it wrong and 2 diverge; they are left out"
+    assert told("fitted", "unfitted", "diverged", "diverged") == f"1 of 4 networks fit their training set; {others}."
+
+
+@pytest.mark.parametrize("bad", [{"model": "vgg16", "dataset": "digits32"}, {"depth": 3}])
+def test_what_others_have_done_is_kept_when_one_fails(bad):
+    def task(fails, advance):
+        if fails:
+            raise ValueError("failed")
+        yield "done"
+
+    good, done = mli.RunConfig(model="vgg16", dataset="digits32"), []
+    with parallel.workers() as workers, pytest.raises(ValueError, match="failed"):
+        for result in workers.each(task, [(good, (False,)), (mli.RunConfig(**bad), (True,))], print):
+            done.append(result)
+    assert done == ["done"]
