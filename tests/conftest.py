@@ -1,12 +1,16 @@
 """What tests share: a store of their own, a small run, a copy of the project to reproduce in."""
 
+import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
@@ -16,6 +20,8 @@ if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(count))))
 
 import mli_utils  # noqa: E402
+from mli_utils.book import ahead, runner  # noqa: E402
+from mli_utils.core import config  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
 
@@ -31,7 +37,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def own_places(tmp_path, monkeypatch):
     """No test reads or writes the project's own store, record, figures or data."""
-    for name in ("DATA_DIR", "DEVICE", "MODE", "PROFILE", "SCHEDULER", "SECTION", "USED"):
+    for name in ("CHECKPOINT", "DATA_DIR", "DEVICE", "MODE", "PROFILE", "SCHEDULER", "SECTION", "USED"):
         monkeypatch.delenv(f"MLI_{name}", raising=False)
     monkeypatch.setenv("MLI_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("MLI_STORE", str(tmp_path / "store"))
@@ -85,34 +91,46 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def mli(root, *arguments, cwd=None, **environment):
-    """Run a command on the project in `root`, in a process of its own; None takes a variable away."""
+@pytest.fixture
+def tiny_mnist(monkeypatch):
+    """The arrays of an archive with MNIST's shapes and a few random images; the package expects so many."""
+    generator = np.random.default_rng(0)
+    arrays = {"classes": np.array([str(digit) for digit in range(10)])}
+    for split, count in (("train", 60), ("test", 20)):
+        arrays[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(count) % 10
+    monkeypatch.setitem(config.DATASETS, "mnist", dataclasses.replace(config.DATASETS["mnist"], train=60, test=20))
+    return arrays
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """The variables of a process that takes the package from here; None takes one away."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-    changed = {**kept, "PYTHONPATH": str(PROJECT), "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "mli_utils", *arguments],
-        env={name: value for name, value in changed.items() if value is not None},
-        cwd=cwd,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    changed = {**kept, "PYTHONPATH": str(PROJECT), "MLI_DEVICE": "cpu", **changes}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def mli(root, *arguments, cwd=None, **changes):
+    """Run a command on the project in `root`, or on none, in a process of its own."""
+    command = [sys.executable, "-m", "mli_utils", *arguments]
+    given = environment(MLI_ROOT=root and str(root), **changes)
+    return subprocess.run(command, env=given, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace")
 
 
 RUN = """
 import sys
 from mli_utils.book import jobs, runner
+from mli_utils.claims import ledger
 profile, *sections = sys.argv[1:]
 runner.run([job for job in jobs.plan(profile) if not sections or job.name in sections], 2)
+ledger.write(profile)
 """
 
 
-def run_pages(root, profile, *sections, **environment):
+def run_pages(root, profile, *sections, **changes):
     """Run notebooks, all or some, in a process of its own that renders no site."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-    places = {"PYTHONPATH": str(PROJECT), "MLI_ROOT": str(root), "MLI_DEVICE": "cpu", **environment}
-    command = [sys.executable, "-c", RUN, profile, *sections]
-    return subprocess.run(command, env=kept | places, cwd=root, capture_output=True, encoding="utf-8")
+    command, given = [sys.executable, "-c", RUN, profile, *sections], environment(MLI_ROOT=str(root), **changes)
+    return subprocess.run(command, env=given, cwd=root, capture_output=True, encoding="utf-8")
 
 
 def notebook(*cells: str | nbformat.NotebookNode, **parameters) -> str:
@@ -122,6 +140,24 @@ def notebook(*cells: str | nbformat.NotebookNode, **parameters) -> str:
     heading = nbformat.v4.new_markdown_cell("# A section\n\nIts text.")
     made = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
     return nbformat.writes(nbformat.v4.new_notebook(cells=[heading, given, *made]))
+
+
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+SOLUTION = re.compile(r"^(:{3,})\{solution\} *(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
+PYTHON = re.compile(r"^```(?:\{code-block\} )?python\n(.*?)^```$", re.M | re.S)
+
+
+def prose(path: Path) -> str:
+    """The Markdown of a page or a notebook."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def solutions(path: Path) -> dict[str, str]:
+    """The Python of each solution of a notebook, by the label of its exercise."""
+    return {label: "\n".join(PYTHON.findall(body)) for _, label, _, body in SOLUTION.findall(prose(path))}
 
 
 ALT = "What is seen in this figure, in plain words and more than forty letters."
@@ -154,6 +190,25 @@ def small_book(root: Path, **sections: str) -> Path:
     (root / "book" / "choices.md").write_text("# Choices\n\nWhat was chosen.\n", encoding="utf-8")
     (root / "book" / "references.bib").write_text("", encoding="utf-8")
     return root
+
+
+@pytest.fixture(scope="session")
+def loader():
+    """The process from which all tests of this process fork kernels: it takes four seconds to load."""
+    with runner._loader(1, ()) as loader:
+        yield loader
+
+
+@pytest.fixture
+def forked(loader, monkeypatch):
+    """Notebooks run by this process, in kernels forked from there."""
+    monkeypatch.setattr(runner, "_loader", lambda *_: nullcontext(loader))
+
+
+@pytest.fixture
+def unrendered(forked, monkeypatch):
+    """Commands of this process run notebooks, and would fail if they rendered a site."""
+    monkeypatch.setattr(ahead.JupyterBook, "start", lambda book: None)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import mli_utils as mli
@@ -101,9 +100,3 @@ def test_the_record_keeps_benchmarks_that_were_not_run_again():
     write(own, train_fcn=2, curve_fcn=2, cluster=2)
     record.record_benchmarks()
     assert recorded.read_text(encoding="utf-8") == own.read_text(encoding="utf-8")
-
-
-def test_torch_has_its_threads_back():
-    before = torch.get_num_threads()
-    convolutions.ours(convolutions.networks(2, width=2, epochs=1))
-    assert torch.get_num_threads() == before

@@ -6,7 +6,7 @@ import math
 import subprocess
 from collections.abc import Mapping
 
-from scipy import stats
+import scipy  # loads scipy.stats, which takes a second, when first asked for it
 
 from mli_utils.claims import sources
 from mli_utils.claims.statements import FEWEST, FILE, Claim
@@ -42,7 +42,7 @@ def clusters_needed(claim: Claim, found: Mapping | None) -> int | None:
     if not found or found["value"] is None or found["low"] is None or found["n"] < 2:
         return None
     half = max(found["value"] - found["low"], found["high"] - found["value"])
-    spread = half * math.sqrt(found["n"]) / stats.t.ppf(TAILS[1], found["n"] - 1)
+    spread = half * math.sqrt(found["n"]) / scipy.stats.t.ppf(TAILS[1], found["n"] - 1)
     enough = needed(found["value"], spread, filter(math.isfinite, (claim.predicate.low, claim.predicate.high)))
     return enough and max(FEWEST, enough)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas as pd
-from scipy import stats
+import scipy  # loads scipy.stats, which takes a second, when first asked for it
 
 from mli_utils.claims.statements import CLUSTERS, FEWEST, FILE, OVER, Claim, Predicate, counted, load
 from mli_utils.core.config import InputError
@@ -151,4 +151,4 @@ def p_value(estimate: Mapping, predicate: Predicate) -> float:
     bounds = filter(math.isfinite, (predicate.low, predicate.high))
     sides = [(abs(value - bound), value - low if bound < value else high - value) for bound in bounds]
     ratios = [distance / half if half > 0 else math.inf if distance else 0.0 for distance, half in sides]
-    return float(2 * stats.t.sf(min(ratios) * stats.t.ppf(TAILS[1], n - 1), n - 1))
+    return float(2 * scipy.stats.t.sf(min(ratios) * scipy.stats.t.ppf(TAILS[1], n - 1), n - 1))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy  # loads scipy.stats, which takes a second, when first asked for it
 
 LEVEL = 0.95  # confidence level of every interval
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at the ends of an interval
@@ -27,7 +27,7 @@ def mean_and_interval(values: Iterable[float]) -> dict:
     mean, n = _mean(values), len(values)
     if n < 2:
         return _estimate(mean, n=n)
-    half = stats.t.ppf(TAILS[1], n - 1) * values.std(ddof=1) / math.sqrt(n)
+    half = scipy.stats.t.ppf(TAILS[1], n - 1) * values.std(ddof=1) / math.sqrt(n)
     return _estimate(mean, mean - half, mean + half, n=n)
 
 
@@ -75,7 +75,7 @@ def needed(mean: float, spread: float, bounds: Iterable[float]) -> int | None:
 def _decisive() -> np.ndarray:
     """Return t(0.975) + t(0.8) at 1 to `MOST` − 1 degrees of freedom."""
     freedom = np.arange(1, MOST)
-    return stats.t.ppf(TAILS[1], freedom) + stats.t.ppf(0.8, freedom)
+    return scipy.stats.t.ppf(TAILS[1], freedom) + scipy.stats.t.ppf(0.8, freedom)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -160,7 +160,7 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     """Compute Wilson's interval (low, high) for a proportion of `n` (1927); NaN for n = 0."""
     if n == 0:
         return math.nan, math.nan
-    z = stats.norm.ppf(TAILS[1]) ** 2 / n
+    z = scipy.stats.norm.ppf(TAILS[1]) ** 2 / n
     middle, half = (share + z / 2) / (1 + z), math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
     return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
@@ -268,7 +268,7 @@ def _fisher(correlation: np.ndarray) -> np.ndarray:
 def _partial(values: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Correlate rank residuals after a fit on `held` (parts, n, k), for values (parts, n, 2)."""
     rows = np.ascontiguousarray(values.mT)  # ranking contiguous rows takes a third of the time
-    ranks = np.ascontiguousarray(stats.rankdata(rows, axis=-1).mT)
+    ranks = np.ascontiguousarray(scipy.stats.rankdata(rows, axis=-1).mT)
     normal = held.mT @ held + 1e-9 * np.eye(held.shape[-1])  # a part may lack a category
     left = ranks - held @ np.linalg.solve(normal, held.mT @ ranks)
     sums = left.mT @ left

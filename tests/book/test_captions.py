@@ -6,11 +6,11 @@ import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from conftest import ALT, caption, mli, notebook, small_book
+from conftest import ALT, caption, notebook, small_book
 from matplotlib import pyplot as plt
 
 import mli_utils
-from mli_utils.book import pages
+from mli_utils.book import command, jobs, pages, runner, site
 from mli_utils.claims import sources
 
 ABOUT = {"profile": "smoke", "mode": "reproduce", "used": [], "device": "a machine", "code": "0", "date": "2026-01-01"}
@@ -112,13 +112,14 @@ mli.glue(two=2.0)
 """
 
 
-def test_a_figure_is_numbered_captioned_and_described_on_the_site(tmp_path):
+def test_a_figure_is_numbered_captioned_and_described_on_the_site(tmp_path, forked, monkeypatch):
     named = caption("a-line", "Of {glue:text}`two:.2f` points, $\\alpha^r$.")
     root = small_book(tmp_path / "book", **{"01_plain": notebook(FIGURE, named)})
     with (root / "book" / "choices.md").open("a") as file:
         file.write("\nSee {numref}`a-line`.\n")
-    done = mli(root, "reproduce", "--profile", "smoke")
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    runner.run(jobs.plan("smoke"))
+    site.render()
     html = root / "_build" / "html"
     page = BeautifulSoup((html / "notebooks" / "01_plain.html").read_text(encoding="utf-8"), "html.parser")
     (figure,) = page.find_all("figure")
@@ -132,8 +133,9 @@ def test_a_figure_is_numbered_captioned_and_described_on_the_site(tmp_path):
     assert "See Fig. 1." in BeautifulSoup((html / "choices.html").read_text(encoding="utf-8"), "html.parser").get_text()
 
 
-def test_a_page_without_a_caption_is_not_made(tmp_path):
+def test_a_page_without_a_caption_is_not_made(tmp_path, unrendered, monkeypatch, capsys):
     root = small_book(tmp_path / "book", **{"01_plain": notebook(FIGURE)})
-    done = mli(root, "reproduce", "--profile", "smoke")
-    assert done.returncode == 1 and "01_plain: no {glue:figure} with a caption for a-line" in done.stderr
+    monkeypatch.setenv("MLI_ROOT", str(root))
+    assert command.main(["reproduce", "--profile", "smoke"]) == 1
+    assert "01_plain: no {glue:figure} with a caption for a-line" in capsys.readouterr().err
     assert not (root / "book" / "notebooks" / "01_plain.ipynb").exists() and not (root / "_build").exists()

@@ -5,13 +5,12 @@ import re
 
 import nbformat
 import pytest
-from conftest import PROJECT
+from conftest import NOTEBOOKS, PROJECT
 
 import mli_utils
 from mli_utils.book.pages import FIGURE
 from mli_utils.claims import sources
 
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 SHOWING = ("show", "judge", "glue")
 LARGEST_SHARE = 0.25  # of lines of code that only show what others have computed

@@ -6,24 +6,28 @@ import shutil
 import nbformat
 import pytest
 import yaml
-from conftest import PROJECT, copy_project, run_pages
+from conftest import PROJECT, copy_project
 
-from mli_utils.book import jobs
+from mli_utils.book import jobs, runner
+from mli_utils.claims import sources
 
 SECONDS = 120  # a notebook, on a busy machine; alone it takes a tenth of that
 
 
-def in_lab(root, *sections, **environment):
-    """Run notebooks in kernels whose environment is that of `make lab`, with the parameters that they have."""
-    done = run_pages(root, "small", *sections, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return {
-        name: json.loads((root / "book" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]["mli"]
-        for name in sections
-    }
+@pytest.fixture
+def in_lab(forked, monkeypatch):
+    """Runs notebooks in kernels whose environment is that of `make lab`, with the parameters that they have."""
+
+    def run(root, sections, store):
+        for name, value in (("ROOT", root), ("STORE", store), ("DEVICE", "cpu")):
+            monkeypatch.setenv(f"MLI_{name}", str(value))
+        runner.run([job for job in jobs.plan("small") if job.name in sections], 2)
+        return {name: sources.about(name) for name in sections}
+
+    return run
 
 
-def test_every_recorded_notebook_runs_from_the_record(tmp_path):
+def test_every_recorded_notebook_runs_from_the_record(tmp_path, in_lab):
     record = PROJECT / "results" / "small"
     if not (record / "about.json").exists():
         pytest.skip("there is no record of the profile small")
@@ -32,14 +36,14 @@ def test_every_recorded_notebook_runs_from_the_record(tmp_path):
     in_record = {path.stem for path in (PROJECT / "notebooks").glob("*.ipynb")} & set(
         json.loads((record / "about.json").read_text(encoding="utf-8"))
     )
-    made = in_lab(root, *sorted(in_record))
+    made = in_lab(root, in_record, tmp_path / "store")
     assert len(made) > 5
-    assert not list((root / "build").rglob("runs/*.json")), "something was trained that the record has"
+    assert not list((tmp_path / "store").rglob("runs/*.json")), "something was trained that the record has"
     for name, about in made.items():
         assert about["mode"] == "lab" and not about["parameters"] and about["seconds"] < SECONDS, name
 
 
-def test_after_an_edit_only_new_runs_train(reproduced, tmp_path):
+def test_after_an_edit_only_new_runs_train(reproduced, tmp_path, in_lab):
     root = tmp_path / "edited"
     shutil.copytree(reproduced[0], root, ignore=shutil.ignore_patterns("_build"))
     store = root / "build" / "smoke" / "store"
@@ -54,7 +58,7 @@ def test_after_an_edit_only_new_runs_train(reproduced, tmp_path):
     fields = {name: value for name, value in edited.items() if name in networks}
     cell.source += "".join(f"\n{name} = {value!r}" for name, value in apart.items()) + f"\nnetworks |= {fields!r}"
     nbformat.write(notebook, source)
-    in_lab(root, "01_introduction", MLI_STORE=str(store))
+    in_lab(root, ["01_introduction"], store)
     after = {path: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
     new = [json.loads(path.read_text(encoding="utf-8"))["key"]["config"] for path in after.keys() - before.keys()]
     assert [config["seed"] for config in new] == [200 + given["seeds"]] * 2  # the shallow network and the deep one

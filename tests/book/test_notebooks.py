@@ -3,11 +3,9 @@
 import nbformat
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import NOTEBOOKS, PROJECT
 
 from mli_utils.claims.sources import sections
-
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import PROJECT, mli, notebook, small_book
+from conftest import PROJECT, environment, mli, notebook, small_book
 from matplotlib import pyplot as plt
 
 import mli_utils
@@ -154,40 +154,31 @@ def test_a_forked_kernel_and_one_that_is_started_are_alike(tmp_path, monkeypatch
     assert "image/png" in str(found[0]) and "[0, 1, 4, 9]" in str(found[0]) and "$HOME" in str(found[0])
 
 
-def test_a_kernel_that_dies_is_told_and_the_next_one_starts(tmp_path, monkeypatch):
-    root = small_book(tmp_path / "book", **{"01_plain": notebook("import os; os.kill(os.getpid(), 9)")})
-    monkeypatch.setenv("MLI_ROOT", str(root))
-    (job,) = jobs.plan("smoke")
-    with kernels.Loader(kernels.environment(tmp_path / "loader")) as loader:
-        for _ in range(2):
-            folder = tmp_path / "run"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            with pytest.raises(pages.NotebookFailed, match="01_plain failed: its kernel died; unless it said why"):
-                runner._run_notebook(job, folder, 1, loader)
-        loader.process.kill()
-        loader.process.wait()
-        shutil.rmtree(folder)
-        folder.mkdir()
-        with pytest.raises(pages.NotebookFailed, match="01_plain failed: its kernel died"):
-            runner._run_notebook(job, folder, 1, loader)
-
-
-def test_a_module_that_does_not_load_stops_its_own_notebook_alone(tmp_path, monkeypatch):
+def test_a_kernel_that_dies_or_lacks_a_module_stops_its_own_notebook_alone(tmp_path, monkeypatch):
     """Kernels are forked from one process, which loads the modules of all."""
-    root = small_book(tmp_path / "book", **{"01_plain": notebook(*PLAIN), "02_broken": notebook("import broken")})
+    texts = {"01_plain": PLAIN, "02_broken": ["import broken"], "03_dying": ["import os; os.kill(os.getpid(), 9)"]}
+    root = small_book(tmp_path / "book", **{name: notebook(*cells) for name, cells in texts.items()})
     (tmp_path / "broken.py").write_text("raise RuntimeError('a word is missing')", encoding="utf-8")
     monkeypatch.setenv("MLI_ROOT", str(root))
-    environment = kernels.environment(tmp_path / "loader")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], str(tmp_path)]))
-    loader = kernels.Loader({**environment, "PYTHONPATH": os.environ["PYTHONPATH"]})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of the kernels, after the package's
+    loader = kernels.Loader(kernels.environment(tmp_path / "loader"))
     loader.modules += ["broken"]
-    plain, broken = jobs.plan("smoke")
+    plain, broken, dying = jobs.plan("smoke")
+
+    def run(job, said=None):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        (tmp_path / "run").mkdir()
+        with pytest.raises(pages.NotebookFailed, match=said) if said else nullcontext():
+            runner._run_notebook(job, tmp_path / "run", 1, loader)
+
     with loader:
-        for job in (broken, plain):
-            (tmp_path / job.name).mkdir()
-            with pytest.raises(pages.NotebookFailed, match="a word is missing") if job is broken else nullcontext():
-                runner._run_notebook(job, tmp_path / job.name, 1, loader)
+        run(broken, "a word is missing")
+        for _ in range(2):
+            run(dying, "03_dying failed: its kernel died; unless it said why")
+        run(plain)
+        loader.process.kill()
+        loader.process.wait()
+        run(plain, "01_plain failed: its kernel died")
 
 
 def test_figures_are_the_same_whatever_a_matplotlibrc_says(small_config, shown, tmp_path):
@@ -200,17 +191,10 @@ def test_figures_are_the_same_whatever_a_matplotlibrc_says(small_config, shown, 
     assert made[0] == made[1]
 
 
-def ask(code: str, **environment) -> str:
-    """What a process that imports this package says."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-    changed = {**kept, "PYTHONPATH": str(PROJECT), **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={name: value for name, value in changed.items() if value is not None},
-        cwd="/",  # where there is no package of this name
-        capture_output=True,
-        encoding="utf-8",
-    )
+def ask(code: str, **changes) -> str:
+    """What a process that imports this package says; it runs where there is no package of this name."""
+    command, given = [sys.executable, "-c", code], environment(**changes)
+    done = subprocess.run(command, env=given, cwd="/", capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -305,27 +289,15 @@ def test_every_path_of_the_environment_is_passed_on_whole(tmp_path, monkeypatch)
     settings.resolve_paths()
     assert all(os.environ[name] == str(tmp_path / "some" / name) for name in settings.PATHS)
     source = (PROJECT / "mli_utils" / "runs" / "settings.py").read_text(encoding="utf-8")
-    read = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
-    paths = {name for name in read if isinstance(name, str) and name.startswith("MLI_") and name in given_paths(source)}
-    assert paths == set(settings.PATHS)
-
-
-def given_paths(source: str) -> set[str]:
-    """The variables that `settings` reads as paths."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return {
-        call.args[0].value
-        for call in calls
-        if ast.unparse(call.func) == "given_path"
-        and call.args[0] is not None
-        and isinstance(call.args[0], ast.Constant)
-    }
+    asked = [call.args[0] for call in calls if ast.unparse(call.func) == "given_path"]
+    assert {name.value for name in asked if isinstance(name, ast.Constant)} == set(settings.PATHS)
 
 
-def test_a_package_without_its_project_keeps_runs_with_the_user(tmp_path):
-    site = tmp_path / "site"
-    shutil.copytree(PROJECT / "mli_utils", site / "mli_utils", ignore=shutil.ignore_patterns("__pycache__"))
-    there = {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path / "home")}
+def test_a_package_without_its_project_keeps_runs_with_the_user(tmp_path, monkeypatch, capsys):
+    package = tmp_path / "site"
+    shutil.copytree(PROJECT / "mli_utils", package / "mli_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    there = {"PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path / "home")}
     code = (
         "import mli_utils as mli; from mli_utils.runs import settings\n"
         "mli.train(mli.RunConfig(depth=2, width=4, n_train=20, epochs=1)); print(settings.store_dir())"
@@ -333,13 +305,20 @@ def test_a_package_without_its_project_keeps_runs_with_the_user(tmp_path):
     kept = Path(ask(code, XDG_DATA_HOME=None, **there))
     assert kept == tmp_path / "home" / ".local" / "share" / "mli-utils" / "build" / "small" / "store"
     assert len(list(kept.glob("runs/*.json"))) == 1
-    assert sorted(path.name for path in site.iterdir()) == ["mli_utils"]
-    for asked in ("reproduce", "book", "record", "lab"):
-        done = mli(None, asked, cwd=tmp_path, **there)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-        assert "does not hold the book's notebooks/ and profiles/; run this in a checkout" in done.stderr
-    done = mli(tmp_path / "nowhere", "reproduce")
-    assert done.returncode == 2 and f"{tmp_path}/nowhere does not hold the book's notebooks/" in done.stderr
+    assert sorted(path.name for path in package.iterdir()) == ["mli_utils"]
+    said = "does not hold the book's notebooks/ and profiles/; run this in a checkout"
+    done = mli(None, "reproduce", cwd=tmp_path, XDG_DATA_HOME=None, **there)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"{tmp_path}/home/.local/share/mli-utils {said}" in done.stderr
+    monkeypatch.setattr(settings, "PACKAGE", package)
+    monkeypatch.delenv("MLI_ROOT")
+    for asked in ("book", "record", "lab"):
+        assert command.main([asked]) == 2
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1 and said in error
+    monkeypatch.setenv("MLI_ROOT", str(tmp_path / "nowhere"))
+    assert command.main(["reproduce"]) == 2
+    assert f"{tmp_path}/nowhere {said}" in capsys.readouterr().err
 
 
 def test_a_user_without_a_name_or_a_home_is_told_or_given_one(tmp_path, monkeypatch):

@@ -5,9 +5,8 @@ import re
 import nbformat
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import NOTEBOOKS, PROJECT, prose
 
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 PAGES = sorted((PROJECT / "book").glob("*.md"))
 LONGEST = 40  # words in a sentence
 MOST_TABLES = 25  # in the book, outside of folds
@@ -36,13 +35,6 @@ STOP = re.compile(r"(?<=[.!?:])[\"')*]*\s+(?=[\"'(*`$]*[A-Z0-9{$`])")
 
 def cells(path):
     return nbformat.read(path, as_version=4).cells
-
-
-def prose(path):
-    """The Markdown of a page."""
-    if path.suffix == ".md":
-        return path.read_text(encoding="utf-8")
-    return "\n\n".join(cell.source for cell in cells(path) if cell.cell_type == "markdown")
 
 
 def paragraphs(text):

@@ -5,7 +5,6 @@ import math
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.claims import account
@@ -73,7 +72,6 @@ def test_the_ledger_is_drawn_by_section(measured, tmp_path):
     (tmp_path / "root" / "notebooks" / "05_some.ipynb").write_text(title)
     figure = account.ledger_figure(account.ledger())
     assert [text.get_text() for text in figure.axes[0].texts] == ["5  Some title", "06_other"]
-    plt.close(figure)
     with pytest.raises(mli.InputError, match="no claim to draw"):
         account.ledger_figure(account.ledger()[:0])
 

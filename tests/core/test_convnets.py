@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.func import functional_call
+from torchvision.models import vgg
 
 import mli_utils as mli
 from mli_utils.core.config import InputError
@@ -45,8 +46,9 @@ def torchvision_twin(model, normalization):
         twin = torchvision.models.resnet18(num_classes=10)
         twin.conv1, twin.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
         return twin
-    twin = torchvision.models.vgg16_bn() if normalization == "batch" else torchvision.models.vgg16()
-    twin.avgpool, twin.classifier = nn.Identity(), nn.Linear(512, 10)
+    twin = nn.Sequential()  # without the hidden layers of its classifier, which take 123 million parameters
+    twin.features = vgg.make_layers(vgg.cfgs["D"], batch_norm=normalization == "batch")
+    twin.flatten, twin.classifier = nn.Flatten(), nn.Linear(512, 10)
     return twin
 
 
@@ -127,7 +129,7 @@ def test_what_does_not_fit_a_model_is_refused(fields, said):
 @pytest.fixture(scope="module")
 def normalized():
     """A network with batch norm after a little training: its config, endpoints and images."""
-    config = mli.RunConfig(model="resnet18", normalization="batch", **{**TINY, "n_train": 300, "width": 8})
+    config = mli.RunConfig(model="resnet18", normalization="batch", **{**TINY, "n_train": 300})
     (trained,) = train_group([config], *of_run(config))
     return config, trained, load_data("digits32").first(300)
 
@@ -192,10 +194,14 @@ def test_runs_come_out_the_same_alone_or_side_by_side_on_any_number_of_threads(t
 
 
 def test_interpolation_leaves_the_endpoints_alone():
-    (run,) = mli.train(mli.grid(model="vgg16", **TINY))
-    before = {name: value.clone() for name, value in run.start.items()}
-    built = dict(build(run.config).named_parameters())
-    assert all(torch.equal(built[name], value) for name, value in before.items())
-    measured = mli.interpolate(run, "linear", 3)
-    assert measured.loss.iloc[0] == pytest.approx(run.history.loss.iloc[0], rel=1e-5)
-    assert measured.loss.iloc[-1] == pytest.approx(run.summary["train_loss"], rel=1e-6)
+    config = mli.RunConfig(model="vgg16", **TINY)
+    training_set, test_set = of_run(config)
+    (trained,) = train_group([config], training_set, test_set)
+    copies = [{name: value.clone() for name, value in side.items()} for side in (trained.start, trained.end)]
+    built = dict(build(config).named_parameters())
+    assert all(torch.equal(built[name], value) for name, value in trained.start.items())
+    measured = curve(build(config), trained.start, trained.end, 3, "linear", training_set)
+    assert measured["loss"][0] == pytest.approx(trained.history.loss.iloc[0], rel=1e-5)
+    assert measured["loss"][-1] == pytest.approx(trained.summary["train_loss"], rel=1e-6)
+    for side, copy in zip((trained.start, trained.end), copies, strict=True):
+        assert all(torch.equal(side[name], copy[name]) for name in copy)

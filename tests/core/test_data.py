@@ -10,18 +10,6 @@ from mli_utils.core import config, data
 from mli_utils.runs.images import load_data
 
 
-@pytest.fixture
-def tiny_mnist(monkeypatch):
-    """The arrays of an archive with MNIST's shapes and a few random images."""
-    generator = np.random.default_rng(0)
-    arrays = {"classes": np.array([str(digit) for digit in range(10)])}
-    for split, count in (("train", 60), ("test", 20)):
-        arrays[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        arrays[f"{split}_labels"] = np.arange(count) % 10
-    monkeypatch.setitem(config.DATASETS, "mnist", dataclasses.replace(config.DATASETS["mnist"], train=60, test=20))
-    return arrays
-
-
 def test_digits_are_balanced_however_many_are_taken():
     digits = load_data("digits")
     assert digits.images.shape == (1400, 1, 8, 8) and digits.images.dtype == torch.float32

@@ -52,7 +52,7 @@ def test_flow_agrees_with_small_explicit_euler_steps(r, delta, k):
             state = state + end / steps * theory.velocity(state, r, k)
         return state
 
-    coarse, fine = euler(20_000), euler(40_000)
+    coarse, fine = euler(10_000), euler(20_000)
     mine = np.concatenate([flow.weights[-1].ravel(), flow.biases[-1]])
     for part in (slice(0, k * k), slice(k * k, None)):
         scale = np.abs(mine[part]).max()

@@ -3,19 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 import mli_utils as mli
 from mli_utils.core.estimates import interval
 from mli_utils.figures.kinds import empty_figure
 from mli_utils.figures.style import PALETTE
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

@@ -43,7 +43,6 @@ def test_show_saves_the_figure_its_data_and_what_made_it(small, shown, tmp_path)
 def test_a_name_that_is_no_file_name_is_refused(name, tmp_path):
     with pytest.raises(mli.InputError, match="allowed: letters, digits and hyphens"):
         mli.show(plt.figure(), name, pd.DataFrame())
-    plt.close("all")
     assert not (tmp_path / "figures").exists()
 
 

@@ -1,7 +1,9 @@
 """Runs on the workers of a Dask cluster, each a process of its own on this machine."""
 
+import ast
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,11 +13,11 @@ import time
 from functools import partial
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT, copy_project
-from conftest import mli as mli_command
+from conftest import NOTEBOOKS, copy_project, environment, run_pages, solutions
 from distributed import Client
 
 import mli_utils as mli
@@ -29,6 +31,7 @@ from mli_utils.runs.files import address
 from mli_utils.runs.store import Store
 from mli_utils.sections.weights_and_biases import predict, square
 
+SECONDS = 300  # at most, for a notebook and its solutions under smoke
 WATCHED = Path(__file__).with_name("watched_worker.py")
 
 
@@ -51,20 +54,12 @@ class Workers:
     def file(self):
         return self.folder / "scheduler.json"
 
-    def environment(self):
-        """Of a process that takes the package from here and nothing else from this test's environment."""
-        path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
-        own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "NOTES": str(self.folder / "notes"), "MLI_DEVICE": "cpu"}
-        return kept | own
-
     def start(self, name, *arguments):
         """`dask ARGUMENTS` as a process; what it says goes into a file."""
         command = [sys.executable, "-m", "dask", name.rstrip("0123456789"), *map(str, arguments)]
+        given = environment(OMP_NUM_THREADS="1", NOTES=str(self.folder / "notes"))
         with (self.folder / f"{name}.log").open("w") as log:
-            self.processes[name] = subprocess.Popen(
-                command, env=self.environment(), stdout=log, stderr=log, cwd=self.folder
-            )
+            self.processes[name] = subprocess.Popen(command, env=given, stdout=log, stderr=log, cwd=self.folder)
 
     def start_worker(self, name):
         """A worker without a nanny, which would start it again."""
@@ -246,11 +241,36 @@ def test_a_bad_address_is_one_sentence_and_leaves_nothing(address, said, tmp_pat
     assert sorted(root.rglob("*")) == before
 
 
-def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(two, reproduced, tmp_path):
-    root, before = copy_project(tmp_path / "there"), len(two.notes())
-    done = mli_command(root, "reproduce", "--profile", "smoke", "--jobs", "2", MLI_SCHEDULER=two.address)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def solved(two, tmp_path_factory):
+    """A project that ran every notebook on them, with its solutions as last cells; and what that said."""
+    root, before = copy_project(tmp_path_factory.mktemp("solved") / "root"), len(two.notes())
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells += map(nbformat.v4.new_code_cell, solutions(path).values())
+        nbformat.write(notebook, root / "notebooks" / path.name)
+    done = run_pages(root, "smoke", MLI_MODE="reproduce", MLI_SCHEDULER=two.address)
     assert len(two.notes()) > before
+    return root, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_solution_runs_after_all_cells_of_its_notebook(path, solved):
+    answers = solutions(path)
+    for label, code in answers.items():
+        last = ast.parse(code).body[-1]
+        printed = isinstance(last, ast.Expr) and ast.unparse(last).startswith("print(")
+        assert isinstance(last, ast.Assert) or printed, f"{label}: ends neither in an assert nor in a print"
+    root, said = solved
+    assert re.search(rf"^{path.stem}: \d+ s$", said, re.M), said
+    page = nbformat.read(root / "book" / "notebooks" / path.name, as_version=4)
+    ran = page.cells[-1].source  # the code of the page
+    assert all(code.strip() in ran for code in answers.values())
+    assert page.metadata["mli"]["seconds"] < SECONDS
+
+
+def test_a_reproduction_on_two_workers_has_the_claims_of_one_process(solved, reproduced):
+    root, _ = solved
     mine, theirs = (
         json.loads((at / "build" / "smoke" / "claims.json").read_text(encoding="utf-8")) for at in (reproduced[0], root)
     )

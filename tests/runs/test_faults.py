@@ -18,7 +18,7 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
-from conftest import PROJECT, copy_project
+from conftest import PROJECT, copy_project, environment
 
 import mli_utils as mli
 from mli_utils.book import kernels
@@ -34,10 +34,9 @@ MOMENTS = ("half", "before", "after")
 TIMELESS = re.compile(rb'"seconds":[^,}]*|"date":"[^"]*"|"checksum":"[^"]*"|"arrays":"[^"]*"')
 
 
-def environment(**changes):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLI_")}
+def faulty(**changes):
     path = os.pathsep.join([str(PROJECT / "tests" / "runs" / "faults"), str(PROJECT)])
-    return {**kept, "PYTHONPATH": path, "MLI_DEVICE": "cpu", "MLI_CHECKPOINT": "0", "MLI_PROGRESS": "0", **changes}
+    return environment(PYTHONPATH=path, **{"MLI_CHECKPOINT": "0", "MLI_PROGRESS": "0", **changes})
 
 
 def start(store, notes="/dev/null", said=None, **changes):
@@ -46,7 +45,7 @@ def start(store, notes="/dev/null", said=None, **changes):
     What it writes on standard error goes into a file in the folder `said`, else beside the store.
     """
     errors = (said or store.parent) / f"{store.name}.errors-{time.monotonic_ns()}"
-    of_process = environment(MLI_STORE=str(store), MLI_ROOT=str(store), **changes)
+    of_process = faulty(MLI_STORE=str(store), MLI_ROOT=str(store), **changes)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(kernels.LOADED))
     process = context.Process(target=faulty_work.work, args=(of_process, str(notes), str(errors)))
@@ -151,7 +150,7 @@ def smoke(root, *arguments, command="reproduce", **changes):
     """A command on a project, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "mli_utils", command, "--profile", "smoke", *arguments],
-        env=environment(MLI_ROOT=str(root), **changes),
+        env=faulty(MLI_ROOT=str(root), **changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

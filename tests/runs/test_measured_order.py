@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.figures.kinds import order_figure
@@ -55,7 +54,6 @@ def test_a_run_without_output_bias_is_refused():
 def test_every_run_has_one_value_at_every_place(runs):
     figure = order_figure(class_order(runs))
     places, means = figure.axes[0].containers[0].lines[0].get_data()
-    plt.close(figure)
     assert list(places) == [1, 2, 3]
     # the second run's first two places are one step, whose biases 0.5 and −0.5 have the mean 0, 1/3 of it centred away
     assert means == pytest.approx([(-4 / 3 - 1 / 3) / 2, (-1 / 3 - 1 / 3) / 2, (5 / 3 + 2 / 3) / 2])

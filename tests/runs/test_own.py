@@ -170,15 +170,12 @@ def test_every_kind_of_data_gives_every_sample_once():
     for data in (
         dataset,
         loading.DataLoader(dataset, 4, shuffle=True),
-        loading.DataLoader(dataset, None),
         loading.DataLoader(dataset, 5, sampler=loading.SubsetRandomSampler(range(23))),
         [inputs.numpy(), targets.numpy()],
         (inputs, targets.to(torch.uint8)),
         loading.DataLoader(named, 7),
         {"input": inputs, "labels": targets},
     ):
-        if isinstance(data, loading.DataLoader) and data.batch_size is None:
-            continue
         found = mli.interpolate_model(model, *ends, data, alphas=3, batch_size=8)
         assert found.loss.to_numpy() == pytest.approx(expected, abs=1e-7), data
 

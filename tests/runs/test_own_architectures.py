@@ -36,6 +36,21 @@ def vgg():
     return model, IMAGES
 
 
+def vit():
+    """Of torchvision's ViT-B/16 all layers, each a thirty-second as wide."""
+    from torchvision.models import VisionTransformer
+
+    return VisionTransformer(32, 16, num_layers=12, num_heads=3, hidden_dim=24, mlp_dim=96, num_classes=CLASSES), IMAGES
+
+
+def convnext():
+    """Of torchvision's ConvNeXt-T all blocks, each an eighth as wide."""
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    blocks = [CNBlockConfig(*sizes) for sizes in ((12, 24, 3), (24, 48, 3), (48, 96, 9), (96, None, 3))]
+    return ConvNeXt(blocks, stochastic_depth_prob=0.1, num_classes=CLASSES), IMAGES
+
+
 def timm(name, **given):
     import timm
 
@@ -77,7 +92,6 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder, self.decoder = nn.Linear(12, 5), nn.Linear(5, 12)
         self.scale = nn.PReLU(5)
-        self.decoder.weight = nn.Parameter(self.encoder.weight.T.detach().clone())
         del self.decoder.weight
 
     def forward(self, x):
@@ -127,7 +141,7 @@ EXPERT = {
         False,
     ),
     "torchvision vit_b_16": (
-        lambda: torchvision("vit_b_16", image_size=32),
+        vit,
         {
             r"\.ln": "normalization",
             r"class_token|pos_embedding": "embeddings",
@@ -139,7 +153,7 @@ EXPERT = {
         False,
     ),
     "torchvision convnext_tiny": (
-        lambda: torchvision("convnext_tiny"),
+        convnext,
         {
             r"layer_scale|features\.0\.1|block\.2|features\.[246]\.0|classifier\.0": "normalization",
             r"classifier\.2\.bias": "output_bias",
@@ -212,12 +226,6 @@ EXPERT = {
         True,
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def made():
-    torch.manual_seed(0)
-    return {}
 
 
 @pytest.mark.parametrize("name", EXPERT)

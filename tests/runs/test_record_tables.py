@@ -14,6 +14,7 @@ import pytest
 from conftest import PROJECT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_store import damages
 
 import mli_utils as mli
 from mli_utils.runs import record
@@ -121,17 +122,6 @@ def test_other_files_are_kept_beside_the_tables(tmp_path):
     assert nothing.json("about.json") is None and nothing.get("runs/0") is None and nothing.entries() == {}
 
 
-def damages(whole: bytes):
-    middle = len(whole) // 2
-    yield "empty", b""
-    yield "truncated", whole[:-9]
-    yield "half", whole[:middle]
-    for place in (0, middle, len(whole) - 2):
-        yield f"flipped at {place}", whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
-    yield "no text", b"\xff\xfe" + whole
-    yield "gone", None
-
-
 @pytest.mark.parametrize("file", ["runs.parquet", "about.json", SUMS])
 def test_every_damage_is_found_and_named(tmp_path, monkeypatch, file):
     (name,) = written(tmp_path, [HARD], {"about.json": b'{"a": 1}'})
@@ -141,7 +131,7 @@ def test_every_damage_is_found_and_named(tmp_path, monkeypatch, file):
         kept = Record(tmp_path, **how)
         return kept.get(name), kept.json("about.json"), kept.entries()
 
-    for said, damaged in damages(whole):
+    for said, damaged in (*damages(whole), ("gone", None)):
         path.unlink() if damaged is None else path.write_bytes(damaged)
         with pytest.warns(DamagedFile, match="is damaged; what it held is made again") as warned:
             body, about, entries = read()

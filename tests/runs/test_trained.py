@@ -108,8 +108,6 @@ def test_the_wrong_thing_is_refused():
         mli.train([{"depth": 3}])
     with pytest.raises(mli.InputError, match="known: linear, homogeneous"):
         mli.interpolate([], "curved")
-    with pytest.raises(AttributeError, match="trian"):
-        _ = mli.trian
     assert "train" in dir(mli)
 
 

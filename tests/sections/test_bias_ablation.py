@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.core.estimates import mean_and_interval
@@ -90,10 +89,8 @@ def test_runs_on_different_data_are_refused(run):
 def test_the_figure_has_a_panel_a_path_and_stands_without_a_run(run):
     figure = picture_figure(*predict_images(run, PATHS, alphas=5))
     assert [axes.get_title() for axes in figure.axes] == ["", "linear path", "homogeneous path"]
-    plt.close(figure)
     figure = picture_figure(*predict_images([]))
     assert "nothing to draw" in figure.axes[0].texts[0].get_text()
-    plt.close(figure)
 
 
 def test_what_moves_is_what_was_measured(run):
@@ -123,10 +120,8 @@ def test_the_headline_names_each_case_and_brackets_its_plateau(small):
     means = plateaus.groupby(["bias", "path"]).error_plateau.mean()
     named = [f"{name}: {means[case]:.2f}" for name, case in bias_ablation.CASES.items()]
     assert said == [*named, "chance"]
-    plt.close(figure)
     figure = bias_ablation.error_figure(curves[:0], plateaus)
     assert "nothing to draw" in figure.axes[0].texts[0].get_text()
-    plt.close(figure)
 
 
 def test_without_a_fitted_network_nothing_moves(small):

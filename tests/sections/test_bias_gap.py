@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from mli_utils.core.theory import solve_flow
 from mli_utils.runs import record, settings
@@ -115,4 +114,3 @@ def test_the_figure_has_weights_above_biases():
     weights, biases = figure.axes
     assert len(weights.lines) >= 3 and figure.legends[0].get_title().get_text() == "class learned"
     assert biases.get_xlabel() == "time"
-    plt.close(figure)

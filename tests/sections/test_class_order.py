@@ -5,7 +5,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.runs.budgets import budgets
@@ -128,8 +127,7 @@ def test_one_network_has_a_line_a_class_and_a_dot_where_it_was_learned(designs):
     figure = section.course_figure(steps[steps.design == "plain"], designs)
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "1", "2"]
     assert len(figure.axes[0].lines) == 6
-    plt.close(figure)
-    plt.close(section.course_figure(steps[:0], designs[:0]))
+    section.course_figure(steps[:0], designs[:0])
 
 
 def test_ended_networks_stay_as_they_ended():
@@ -158,7 +156,6 @@ def test_shares_along_the_line(classes, curves):
     assert len(shares) == 2 * 3 * 5
     figure = section.share_figure(shares, chance=0.1)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(section.KINDS.values())
-    plt.close(figure)
 
 
 def test_claims_compare_the_bias_with_the_order_and_the_guess(classes, curves, designs):
@@ -193,4 +190,4 @@ def test_where_no_run_fitted_nothing_is_measured():
         not len(values) for values in section.measured(section.of_designs(designs), classes, curves, 0.1).values()
     )
     assert section.estimates(designs).empty
-    plt.close(section.share_figure(section.predicted_as(classes, curves), chance=0.1))
+    section.share_figure(section.predicted_as(classes, curves), chance=0.1)

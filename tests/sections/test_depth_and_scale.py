@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.sections import depth_and_scale as section
@@ -143,10 +142,8 @@ def test_the_map_writes_value_interval_and_pairs_into_each_cell():
         *("−0.010", "(−0.020 to 0.010)\nn = 5", "–", "\nn = 0")
     ]
     assert len(figure.axes[0].lines) == 2  # below the marked cell and beside it
-    plt.close(figure)
     empty = section.map_figure(frame.assign(mean=np.nan), 0.05)
     assert "nothing to draw" in empty.axes[0].texts[0].get_text()
-    plt.close(empty)
 
 
 def test_ways_of_training_are_named_by_what_they_change(tried):
@@ -179,7 +176,6 @@ def test_the_text_says_how_lengths_grow_and_the_figure_has_a_line_for_each_scale
     figure = section.length_figure(lengths)
     assert [axes.get_title() for axes in figure.axes] == [section.WITH, section.WITHOUT]
     assert [len(axes.containers) for axes in figure.axes] == [2, 2]
-    plt.close(figure)
 
 
 def test_numbers_of_the_corners_and_of_the_ways(fitted, tried):

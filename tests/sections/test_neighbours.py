@@ -52,7 +52,7 @@ def curve(run, path="linear", length=0.0, bump=0.0, **columns):
 TREATMENTS = ("linear", "homogeneous", "zeroed", "dose 1", "dose 4", section.CENTRED)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page():
     """Runs and curves by part, and curves where one layer moves, all made by hand.
 
@@ -101,7 +101,7 @@ def page():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(page):
     return mli.only_fitted(section.neighbours_table(*page[:2]))
 

@@ -4,7 +4,6 @@ import math
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from mli_utils.sections import speed
 
@@ -58,4 +57,3 @@ def test_figures_show_each_row(rows):
     assert {"training: textbook loop", "training: torch.func vmap"} <= set(labels)
     points, line = growth.axes[0].lines
     assert points.get_ydata().tolist() == [3, 6, 12] and line.get_label() == r"$\propto n^{0.50}$"
-    plt.close("all")

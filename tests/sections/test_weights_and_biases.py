@@ -7,7 +7,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 import mli_utils as mli
 from mli_utils.core.theory import predicted_logits
@@ -119,14 +118,12 @@ def test_without_a_fitted_network_there_is_no_square_to_draw():
     assert section.moving(empty, depth=4) is None
     figure = section.square_figure(empty, depth=4)
     assert "nothing to draw" in figure.axes[0].texts[0].get_text()
-    plt.close(figure)
 
 
 def test_a_panel_a_measure_with_both_paths(runs):
     figure = section.square_figure(section.square(runs, 3), depth=4)
     assert [line.get_label() for line in figure.axes[0].lines] == ["linear", "homogeneous"]
     assert np.allclose(figure.axes[1].lines[1].get_ydata()[100], 0.5**4)
-    plt.close(figure)
 
 
 def frame(seed, depth, ends, signal=(0.0, 1.0, 1.0, 1.0, 1.0), status="fitted", optimizer="sgd"):
@@ -217,28 +214,23 @@ def test_the_race_marks_where_signals_overtake_the_bias(page):
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert marks == pytest.approx([0.1, 0.1**0.25]) and {text.get_text() for text in axes.texts} >= {"0.10", "0.56"}
     assert "measured gain, r = 6" in axes.get_legend_handles_labels()[1]
-    plt.close(figure)
     without = section.race_figure(section.gains(page[1], 12))
     assert len(without.axes[0].get_legend_handles_labels()[1]) == 4
-    plt.close(without)
 
 
 def test_a_panel_a_rung_with_the_diagonal(page):
     figure = section.ladder_figure(section.ends(*page))
     titles = [axes.get_title().partition("\n")[0] for axes in figure.axes[:5]]
     assert titles == list(section.RUNGS) and figure.axes[4].get_title().endswith("R² = 1.00")
-    plt.close(figure)
 
 
 def test_parts_are_drawn_for_the_shortest_and_the_longest_plateaus(page):
     figure = section.parts_figure(section.extremes(page[1], section.ends(*page)))
     assert [axes.get_title()[:7] for axes in figure.axes] == ["depth 7", "depth 6"]
     assert [line.get_label() for line in figure.axes[1].lines] == ["signal", "what the start leaves", "bias"]
-    plt.close(figure)
     nothing = section.ends(*(frame.assign(error=math.nan) for frame in page))
     for blank in (section.ladder_figure(nothing), section.parts_figure(section.extremes(page[1], nothing))):
         assert "nothing to draw" in blank.axes[0].texts[0].get_text()
-        plt.close(blank)
 
 
 def test_an_unknown_start_is_refused():
