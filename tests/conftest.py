@@ -113,7 +113,7 @@ def environment(**changes: str | None) -> dict[str, str]:
 def mli(root, *arguments, cwd=None, **changes):
     """Run a command on the project in `root`, or on none, in a process of its own."""
     command = [sys.executable, "-m", "mli_utils", *arguments]
-    given = environment(MLI_ROOT=root and str(root), **changes)
+    given = environment(**{"MLI_ROOT": root and str(root), **changes})
     return subprocess.run(command, env=given, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace")
 
 

@@ -154,7 +154,14 @@ def _copy_assets(folder: Path) -> None:
 
 
 def _trim(site: Path) -> None:
-    """Delete source maps, TrueType fonts, which browsers take as WOFF2, and the outputs of notebooks for download."""
+    """Delete extensions' own indices, source maps, and TrueType fonts, which browsers take as WOFF2.
+
+    Notebooks for download lose their outputs.
+    """
+    kept = {f"{entry}.html" for entry in sources.files()} | {"genindex.html", "search.html", "index.html"}
+    for path in site.rglob("*.html"):
+        if str(path.relative_to(site)) not in kept and "_static" not in path.parts:
+            path.unlink()
     for path in (*site.rglob("*.map"), *site.rglob("*.ttf")):
         path.unlink()
     for path in (site / "_sources" / "notebooks").glob("*.ipynb"):
