@@ -210,8 +210,8 @@ def length_figure(lengths: pd.DataFrame) -> Figure:
                 ends = [some["mean"] - some.low, some.high - some["mean"]]
                 look = {"fmt": f"{mark}-", "color": colour, "capsize": 3, "label": f"{scale:g}"}
                 axes.errorbar(some.depth, some["mean"], ends, **look)
-            axes.set(title=networks, xlabel=LABELS["depth"], xticks=sorted(set(means.depth)), ylim=(0, None))
-        panels[0].set_ylabel(LABELS["error_plateau"])
+            axes.set(title=networks, xlabel=LABELS["depth"], xticks=sorted(set(means.depth)))
+        panels[0].set(ylabel=LABELS["error_plateau"], ylim=(0, None))  # of both panels, now that both are drawn
         panels[1].legend(title=LABELS["init_scale"])
     return figure
 

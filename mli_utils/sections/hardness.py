@@ -267,10 +267,12 @@ def steps_figure(networks: pd.DataFrame) -> Figure:
                     middle = math.exp(np.log(some.steps).mean()) if len(some) else math.nan
                     look = {"ms": 10, "mec": "white"} if filled else {"ms": 13, "mfc": "none", "mew": 2}
                     axes.plot(middle, some[measure].mean(), mark, color=colour, **look)
-            axes.set(xscale="log", ylabel=LABELS[measure], ylim=(0, None))
+            axes.set(xscale="log", ylabel=LABELS[measure])
             axes.set_xticks([], minor=True)
             axes.set_xticks(ticks := _ticks(kept.steps), [f"{tick:g}" for tick in ticks])
-        panels[1].set_xlabel("steps at the best learning rate")
+        panels[1].set(
+            xlabel="steps at the best learning rate", ylim=(0, None)
+        )  # of both panels, now that both are drawn
         lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(FORMS)]
         lines[2].set(markerfacecolor="none", markeredgewidth=2)
         shapes = [plt.Line2D([], [], marker=mark, ls="", color="0.5") for mark in marks.values()]
@@ -599,14 +601,18 @@ def claims(compared: pd.DataFrame, table: pd.DataFrame, grown: pd.DataFrame) -> 
     }
 
 
-def numbers(searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, grown: pd.DataFrame) -> dict:
-    """Return the numbers in the text of section 02, from `searches`, `linear_table`, `survey` and `growth`.
+def numbers(
+    compared: pd.DataFrame, searched: pd.DataFrame, linear: pd.DataFrame, table: pd.DataFrame, grown: pd.DataFrame
+) -> dict:
+    """Return the numbers in the text of section 02, from `effects`, `searches`, `linear_table`, `survey` and `growth`.
 
     Those of an exact problem have names such as `many valleys/steps`, medians of networks such as `random
     labels/none/steps` and `linearised/loss_plateau`.
     """
     straight = linear[linear.network == "linearised"]
+    longer = mean_and_interval(compared["harder/biased error"])["low"] > 0
     found = {
+        "apart": "so the two are not wholly apart" if longer else "which may be nothing",
         "step_sizes": len(STEP_SIZES),
         "longest": grown[NEAREST].max(),
         "reached": grown.plateau.max(),

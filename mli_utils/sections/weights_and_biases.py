@@ -478,7 +478,7 @@ def parts_figure(sizes: pd.DataFrame) -> Figure:
             said = f"depth {of.depth}, width {of.width}, scale {of.init_scale:g}\n"
             said += f"{NAMES.get(of.dataset, of.dataset)}, {NAMES[of.optimizer]}, {LABELS[of.bias]}"
             axes.set_title(said, fontsize="medium")
-            axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, None), xlabel="α")
-        panels[0].set_ylabel("size in the logits")
+            axes.set(yscale="log", xlim=(0, 1), xlabel="α")
+        panels[0].set(ylabel="size in the logits", ylim=(1e-4, None))  # after both are drawn, which share their limit
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncol=3)
     return figure

@@ -289,7 +289,7 @@ def test_claims_are_of_seeds_and_of_exact_problems():
 
 def test_the_text_says_steps_in_words():
     searched = hardness.searches(LENGTHS)
-    numbers = hardness.numbers(searched, LINEAR, TABLE, GROWN)
+    numbers = hardness.numbers(COMPARED, searched, LINEAR, TABLE, GROWN)
     said = [numbers[f"{name}/steps"] for name in ("one weight", "stretched bowl", "many valleys")]
     assert said == ["in 1 step", "in 300 steps", "never"]
     assert numbers["many valleys/plateau"] == 0.06 and (numbers["longest"], numbers["reached"]) == (0.95, 0.85)
@@ -312,3 +312,9 @@ def test_a_dot_says_how_many_steps_and_an_arrow_never():
     assert [float(dot.get_xdata()[0]) for dot in below.lines] == [1, 300, 500]
     assert [text.get_text() for text in below.texts] == ["1", "300", "", "never", *TABLE.problem]
     assert len(above.lines) == 3
+
+
+def test_no_panel_is_cut_by_the_one_above():
+    longer = LENGTHS.assign(loss_plateau=LENGTHS.error_plateau + 0.4)
+    above, below = hardness.steps_figure(longer).axes
+    assert above.get_ylim() == below.get_ylim() and below.get_ylim()[1] >= longer.loss_plateau.max()
