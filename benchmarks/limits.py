@@ -1,7 +1,7 @@
 """What the machine can do: its own matrix products at the shapes of the work, and nothing else.
 
 The products of a piece of work are counted from the shapes of its layers. Their rate is measured at these very shapes,
-every layer on operands of its own, as in the work.
+every layer on operands of its own, as in the work; large ones, which no cache holds, on two sets in turn.
 """
 
 import math
@@ -61,7 +61,7 @@ def seconds(products: Counter) -> float:
 
 
 def seconds_each(product: Product) -> float:
-    """The mean over `REPEATS` passes through `SETS` sets of operands."""
+    """The mean over `REPEATS` passes through `SETS` sets of operands, or two where they are large."""
     stack, rows, inner, columns = product
     sets = SETS if stack * (rows + columns) * inner < 2**22 else 2
     operands = [

@@ -72,8 +72,8 @@ class Network(nn.Module):
         if params[first].ndim == own[first].ndim:
             self.train(statistics is None)
             return functional_call(self, {**params, **(statistics or {})}, (self.in_memory_format(images),))
-        # One grouped convolution for all would take 1.2 times as long (`make bench BENCH=train_conv`), and its last bits
-        # would depend on the other networks.
+        # One grouped convolution for all would take 1.2 times as long (`make bench BENCH=train_conv`), and its last
+        # bits would depend on the other networks.
         networks = unstack(params)
         batches = set_of_each(images, len(networks))
         return torch.stack([self.logits(one, batch, statistics) for one, batch in zip(networks, batches, strict=True)])

@@ -1,4 +1,4 @@
-"""Trained networks under other output biases: zeroed, permuted, dosed, at another pace (sections 08, 09 and 11)."""
+"""Trained networks under other output biases: zeroed, permuted, dosed, at another pace (sections 05, 08, 09 and 11)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -247,8 +247,9 @@ def split_groups(
 ) -> list[list[RunConfig]]:
     """Split the missing runs into groups of one shape and nearly equal size, to suit these workers.
 
-    All configs are grouped, so that groups are the same after an interruption: the last bits of a narrow network can
-    depend on its group. Stacked models come first: while they train in this process, no other results are stored.
+    All configs are grouped, so that in this process groups are the same after an interruption: the last bits of a
+    narrow network can depend on its group. On a cluster sizes follow the number of missing runs and of workers. Stacked
+    models come first: while they train in this process, no other results are stored.
     """
     alike: dict[tuple, list[RunConfig]] = {}
     for config in sorted(configs, key=lambda config: not MODELS[config.model].stacked):

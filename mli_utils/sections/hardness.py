@@ -378,9 +378,9 @@ def _linearised(configs: list[dict], points: int, made_by: dict) -> pd.DataFrame
     return pd.concat([own, pd.DataFrame({**fields, **of_run, "alpha": alphas, **measured})])
 
 
-def longest_convex(first: float, last: float, classes: int, tolerance: float = 0.1) -> float:
+def longest_convex(first: float, last: float, classes: int) -> float:
     """Bound the loss plateau (α) of a convex curve, which lies below its chord: (1 − α) first + α last."""
-    return max(0.0, (first - thresholds(classes, tolerance)["loss"]) / (first - last))
+    return max(0.0, (first - thresholds(classes, 0.1)["loss"]) / (first - last))
 
 
 def linear_table(curves: pd.DataFrame) -> pd.DataFrame:
@@ -405,6 +405,7 @@ def linear_table(curves: pd.DataFrame) -> pd.DataFrame:
 STEP_SIZES = np.geomspace(1e-4, 1e6, 201)  # twenty per decade, in units of `Problem.unit`
 SOLVED = 0.01  # threshold, as a fraction of the initial loss
 NEAREST = "plateau to the nearest solution"
+START = 0.5  # of the one weight
 
 
 @dataclass(frozen=True)
@@ -442,13 +443,13 @@ class Solution:
     end: np.ndarray
 
 
-def scalar_power(r: int, start: float = 0.5) -> Problem:
-    """Return the loss log(1 + exp(−w^r)) of one weight, r layers and one sample; its gradient over r start^(r−1)."""
+def scalar_power(r: int) -> Problem:
+    """Return the loss log(1 + exp(−w^r)) of one weight, r layers and one sample; its gradient over r START^(r−1)."""
     return Problem(
         f"one weight, power {r}",
         lambda params: np.logaddexp(0, -_power(params[..., 0], r)),
-        lambda params: -np.exp((r - 1) * np.log(params / start) + np.log(expit(-_power(params, r)))),
-        np.array([start]),
+        lambda params: -np.exp((r - 1) * np.log(params / START) + np.log(expit(-_power(params, r)))),
+        np.array([START]),
     )
 
 
@@ -457,9 +458,9 @@ def _power(values: np.ndarray, r: int) -> np.ndarray:
     return np.exp(np.minimum(r * np.log(values), math.log(700)))
 
 
-def stretched_bowl(condition: float, dimensions: int = 20) -> Problem:
+def stretched_bowl(condition: float) -> Problem:
     """Return the quadratic ½ Σ λ_i θ_i², λ_i from 1 to 1/condition, with equal initial loss in every direction."""
-    curvatures = np.geomspace(1, 1 / condition, dimensions)
+    curvatures = np.geomspace(1, 1 / condition, 20)
     return Problem(
         f"stretched bowl, condition {condition:g}",
         lambda params: 0.5 * (curvatures * params**2).sum(-1),
@@ -468,13 +469,13 @@ def stretched_bowl(condition: float, dimensions: int = 20) -> Problem:
     )
 
 
-def many_valleys(dimensions: int = 10, seed: int = 0) -> Problem:
+def many_valleys(dimensions: int) -> Problem:
     """Return Rastrigin's function, Σ θ_i² + 10 (1 − cos 2πθ_i), started near a local minimum."""
     return Problem(
         f"many valleys, dimension {dimensions}",
         lambda params: (params**2 + 10 * (1 - np.cos(2 * np.pi * params))).sum(-1),
         lambda params: 2 * params + 20 * np.pi * np.sin(2 * np.pi * params),
-        3 + np.random.default_rng(seed).uniform(-0.2, 0.2, dimensions),
+        3 + np.random.default_rng(0).uniform(-0.2, 0.2, dimensions),
     )
 
 
@@ -524,16 +525,16 @@ def line(problem: Problem, end: np.ndarray, alphas: np.ndarray) -> np.ndarray:
     return (losses - last) / (first - last)
 
 
-def exact_plateau(r: int, start: float = 0.5) -> float:
+def exact_plateau(r: int) -> float:
     """Return the α at which a tenth of the loss is lost on the line of `scalar_power` to its nearest solution.
 
     The loss ℓ is reached at the weight w(ℓ) = (−ln(e^ℓ − 1))^(1/r), which tends to 1 as r grows, for every ℓ < ln 2. So
-    α = (w(0.9 first + 0.1 last) − start) / (w(last) − start) tends to 1 for any start in (0, 1).
+    α = (w(0.9 first + 0.1 last) − START) / (w(last) − START) tends to 1, from any start in (0, 1).
     """
-    first = math.log1p(math.exp(-(start**r)))
+    first = math.log1p(math.exp(-(START**r)))
     last = SOLVED * first
     leaves, solves = (math.log(1 / math.expm1(loss)) ** (1 / r) for loss in (0.9 * first + 0.1 * last, last))
-    return (leaves - start) / (solves - start)
+    return (leaves - START) / (solves - START)
 
 
 def survey(problems: Sequence[Problem], budget: int, points: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -624,7 +625,7 @@ def numbers(
     for row in searched.itertuples():
         found[f"{row.problem}/{row.bias}/steps"] = "–" if math.isnan(row.steps) else f"{row.steps:.0f}"
     for network, of_network in linear.groupby("network"):
-        medians = of_network[["steps", "error_plateau", "loss_plateau"]].median()
+        medians = of_network[["steps", "loss_plateau"]].median()
         found |= {f"{network}/{name}": float(value) for name, value in medians.items()}
     for row in table.to_dict("records"):
         name = row["problem"].partition(",")[0]

@@ -34,6 +34,7 @@ PARTS = ("of_signal", "of_floor", "of_bias")
 COLUMNS = ("gain", "alignment", *PARTS)
 SETTING = ["dataset", "n_train", "optimizer", "bias", "depth", "init_scale", "width"]  # of a network of section 03
 ROUNDING = 1e-6  # of plateau lengths
+RATIO = 0.1  # of the race: gap of the biases over the margin of the signal, at α = 1
 HALF_WAY = 0.05  # tolerance of ends: about half-way from the error of one guess, 0.9, to that of two, 0.8
 
 
@@ -169,17 +170,15 @@ def _predictions(model, ends, images, points: np.ndarray) -> dict[str, np.ndarra
     return arrays
 
 
-def square_figure(frame: pd.DataFrame, depth: int, measures: Sequence[str] = ("error", "loss")) -> Figure:
+def square_figure(frame: pd.DataFrame, depth: int) -> Figure:
     """Plot means over runs on the (α_weights, α_bias) square with the linear and the homogeneous path."""
-    if nothing_to_draw(frame, "alpha_weights", "alpha_bias", *measures):
+    if nothing_to_draw(frame, "alpha_weights", "alpha_bias", "error", "loss"):
         return empty_figure()
     with style():
-        figure, panels = plt.subplots(
-            1, len(measures), figsize=(4.6 * len(measures), 3.9), squeeze=False, layout="constrained"
-        )
+        figure, panels = plt.subplots(1, 2, figsize=(9.2, 3.9), layout="constrained")
         path = np.linspace(0, 1, 201)
         casing = [withStroke(linewidth=4, foreground="0.15")]  # for paths to be seen where all is bright
-        for axes, measure in zip(panels.flat, measures, strict=True):
+        for axes, measure in zip(panels, ("error", "loss"), strict=True):
             table = frame.pivot_table(index="alpha_bias", columns="alpha_weights", values=measure)
             drawn = axes.pcolormesh(
                 table.columns, table.index, table, cmap="cividis", shading="gouraud", rasterized=True
@@ -326,10 +325,10 @@ def accuracy(ends: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def artefact(predicted: pd.DataFrame, tolerance: float = HALF_WAY) -> float:
+def artefact(predicted: pd.DataFrame) -> float:
     """Return the share of networks whose plateau by `gain` is 0 by the rule of first crossing and longer for good."""
     gain = predicted[predicted.path == "gain"].dropna(subset="error")
-    first, for_good = plateau(gain, tolerance).error_plateau, plateau_ends(gain, tolerance).end
+    first, for_good = plateau(gain, HALF_WAY).error_plateau, plateau_ends(gain, HALF_WAY).end
     return float(((first == 0) & (for_good > 0)).mean()) if len(gain) else math.nan
 
 
@@ -389,26 +388,25 @@ def gains(predicted: pd.DataFrame, depth: int) -> pd.DataFrame:
     return some.loc[some.gain > 0, [*SETTING, "seed", "alpha", "gain"]]
 
 
-def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10), ratio: float = 0.1) -> Figure:
-    """Plot the lead α^r that the signal gives, and the share α `ratio` that the bias takes, on logarithmic scales.
+def race_figure(measured: pd.DataFrame, powers: Sequence[int] = (2, 5, 10)) -> Figure:
+    """Plot the lead α^r that the signal gives, and the share α `RATIO` that the bias takes, on logarithmic scales.
 
     Parameters
     ----------
     measured : as `gains` returns it; drawn in from the lowest network to the highest
     powers : depths r of the signals drawn
-    ratio : gap of the biases over the margin of the signal, at α = 1
     """
     alphas = np.linspace(0.02, 1, 400)
     with style():
         figure, axes = plt.subplots(figsize=(NARROW, 4.6), layout="constrained")
-        axes.fill_between(alphas, 1e-4, ratio * alphas, color="0.5", alpha=0.14, lw=0)
-        axes.plot(alphas, ratio * alphas, color="0.2", lw=2.2, ls="--", label="bias")
+        axes.fill_between(alphas, 1e-4, RATIO * alphas, color="0.5", alpha=0.14, lw=0)
+        axes.plot(alphas, RATIO * alphas, color="0.2", lw=2.2, ls="--", label="bias")
         for r, colour in zip(powers, colours(powers), strict=True):
             axes.plot(alphas, alphas**r, color=colour, label=f"signal, r = {r}")
-            crossing = ratio ** (1 / (r - 1))
-            axes.plot(crossing, ratio * crossing, "o", color=colour, ms=7)
+            crossing = RATIO ** (1 / (r - 1))
+            axes.plot(crossing, RATIO * crossing, "o", color=colour, ms=7)
             look = {"textcoords": "offset points", "path_effects": [withStroke(linewidth=3, foreground="white")]}
-            axes.annotate(f"{crossing:.2f}", (crossing, ratio * crossing), (6, -13), zorder=4, **look)
+            axes.annotate(f"{crossing:.2f}", (crossing, RATIO * crossing), (6, -13), zorder=4, **look)
         for depth, some in measured.groupby("depth"):
             of_alpha = some.groupby("alpha").gain
             axes.fill_between(of_alpha.min().index, of_alpha.min(), of_alpha.max(), color=PALETTE[3], alpha=0.25, lw=0)
