@@ -329,7 +329,7 @@ def numbers(
     return found | {
         "largest_dose": largest.removeprefix("dose "),
         "far_distance": span(rank_correlation(as_trained, DISTANCE, "bump", ["rule"], "seed")),
-        "bump_distance": span(rank_correlation(of_adam, DISTANCE, "bump", cluster="seed")),
+        "rate_distance": span(rank_correlation(as_trained, DISTANCE, "bump", ["rule", "lr"], "seed")),
         "bump_gap": span(rank_correlation(of_adam, "bias_gap", "bump", cluster="seed")),
         "rate_adam": fastest[fastest.rule == "Adam"].lr.max(),
         "rate_momentum": fastest[fastest.rule == "momentum"].lr.max(),

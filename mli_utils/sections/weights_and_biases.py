@@ -20,7 +20,7 @@ from mli_utils.core.evaluation import sum_metrics
 from mli_utils.core.parameters import device_of, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import alpha_grid, interpolate_parameters
 from mli_utils.core.plateaus import plateau, plateau_ends
-from mli_utils.core.theory import closed_form, law
+from mli_utils.core.theory import FITTED_ON, closed_form, law
 from mli_utils.core.words import NAMES, span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.moving import Moving
@@ -367,6 +367,7 @@ def numbers(runs: Sequence[Run], ends: pd.DataFrame, at_tenth: pd.DataFrame, pre
         **{f"{rung} off": float(np.sqrt(off[rung].pow(2).mean())) for rung in RUNGS},
         "at a tenth": span(accuracy(at_tenth).set_index(["rung", "over"]).loc[(LAW, "pooled")]),
         "settings": ends.dropna(subset="measured").groupby(SETTING).ngroups,
+        "fitted_on": FITTED_ON,
         "biases": " or ".join(LABELS[kind] for kind in dict.fromkeys(ends.bias)),
         "mean_closed": ends["closed form"].mean(),
         "mean_measured": ends.measured.mean(),

@@ -171,5 +171,5 @@ def numbers(curves: pd.DataFrame, plateaus: pd.DataFrame) -> dict[str, str | flo
 def _amount(shorter: Mapping, length: float) -> str:
     """Say which part of a plateau is gone, by the interval of what is gone."""
     if not shorter["low"] > 0:
-        return "no measurable part of"
+        return "no measurable part of" if shorter["high"] < length / 10 else "an unclear part of"
     return "most of" if shorter["low"] > length / 2 else "a part of"
