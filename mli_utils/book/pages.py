@@ -36,6 +36,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
         A cell shows an error, or a figure lacks a caption or alt text, or is named but not shown.
     """
     figures: dict[str, str] = {}  # text below each figure
+    whole = profiles(name, about)
     claimed: list[dict] = []
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -47,7 +48,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             mark = output.get("metadata", {}).get(settings.FIGURE_MARK, {})
             claimed += mark.get("claims", ())
             if "figure" in mark:
-                figures[mark["figure"]] = mark["below"]
+                figures[mark["figure"]] = mark["below"].replace(*(f"Profile {of}" for of in (about["profile"], whole)))
                 output.data = {f"{settings.GLUED}{kind}": data for kind, data in output.data.items()}
                 output.metadata["scrapbook"] = {"name": mark["figure"], "mime_prefix": settings.GLUED}
             if "left out" not in mark and not (output.output_type == "stream" and output.name == "stderr"):
@@ -123,12 +124,14 @@ def _move_code(notebook: nbformat.NotebookNode) -> None:
     notebook.cells = kept
 
 
+def profiles(name: str, about: dict) -> str:
+    """Return the page's profile; in a book, whose pages may have several, for the ledger all that it reads."""
+    read = sources.sections() if name == sources.LEDGER and about["mode"] == "book" else []
+    return ", ".join(sorted({about["profile"]} | {page["profile"] for each in read if (page := sources.about(each))}))
+
+
 def origin(name: str, about: dict) -> str:
     """Return a page's provenance as one line of Markdown: profile, networks, dates, devices and code."""
-    read = sources.sections() if name == sources.LEDGER and about["mode"] == "book" else []
-    profile = ", ".join(
-        sorted({about["profile"]} | {page["profile"] for each in read if (page := sources.about(each))})
-    )
     store = Store.default(about["profile"], about["mode"])
     entries = [entry for entry in about["used"] if entry.startswith("runs/")]
     made = [one for entry in entries or about["used"] if (one := store.read(entry, "provenance"))] or [about]
@@ -140,7 +143,7 @@ def origin(name: str, about: dict) -> str:
         what = ", computed"
     usual = settings.DEFAULT_PROFILE
     asked = "" if about["profile"] == usual else f" The boxes below start from profile `{usual}`."
-    return f"*Profile `{profile}`{what} {provenance.date_range(made)} on {devices}, code {codes}.{asked}*"
+    return f"*Profile `{profiles(name, about)}`{what} {provenance.date_range(made)} on {devices}, code {codes}.{asked}*"
 
 
 def write() -> None:

@@ -136,3 +136,11 @@ def test_workflows_call_make_only(file):
     workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
     said = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     assert said and all(re.match(r"make [a-z]+", line) for line in said)
+
+
+def test_the_ledger_of_a_book_names_the_profiles_of_all_its_pages(monkeypatch):
+    monkeypatch.setattr(sources, "sections", lambda: ["01_some", sources.LEDGER])
+    monkeypatch.setattr(sources, "about", lambda name: {"profile": "large"} if name == "01_some" else {})
+    about = {"profile": "paper", "mode": "book"}
+    assert pages.profiles(sources.LEDGER, about) == "large, paper"
+    assert pages.profiles("01_some", about) == pages.profiles(sources.LEDGER, {**about, "mode": "lab"}) == "paper"
