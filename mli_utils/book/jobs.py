@@ -55,7 +55,7 @@ class Job:
         return {**apart, **({NETWORKS: {**self.networks, **changed}} if changed else {})}
 
     def fingerprint(self) -> str:
-        """Hash the page's dependencies: notebook, code, parameters, claims and environment.
+        """Hash the page's dependencies: notebook, code, parameters, claims, environment and, in a book, the record.
 
         The code is `core`, `runs`, `figures`, `claims`, the section's module and `book.pages`. The ledger depends on
         all claims and measurements.
@@ -261,7 +261,8 @@ def _checked(said: str, name: str, value, default, limits: Mapping):
 def _check_fields(name: str, parameters: dict) -> None:
     """Raise InputError if a page's parameters make an invalid `RunConfig`.
 
-    A parameter named like a field sets that field; a list sets its values in turn. A dict sets several fields together.
+    A parameter named like a field sets that field; a list sets its values in turn. A dict, also one of a list, sets
+    several fields together.
     """
     parameters = {name: value for name, value in parameters.items() if value is not UNKNOWN}
     single = {field: parameters[field] for field in FIELDS if field in parameters}

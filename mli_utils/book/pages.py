@@ -36,7 +36,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
         A cell shows an error, or a figure lacks a caption or alt text, or is named but not shown.
     """
     figures: dict[str, str] = {}  # text below each figure
-    whole = profiles(name, about)
+    profile = profiles(name, about)
     claimed: list[dict] = []
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -48,7 +48,7 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             mark = output.get("metadata", {}).get(settings.FIGURE_MARK, {})
             claimed += mark.get("claims", ())
             if "figure" in mark:
-                figures[mark["figure"]] = mark["below"].replace(*(f"Profile {of}" for of in (about["profile"], whole)))
+                figures[mark["figure"]] = mark["below"].replace(f"Profile {about['profile']};", f"Profile {profile};")
                 output.data = {f"{settings.GLUED}{kind}": data for kind, data in output.data.items()}
                 output.metadata["scrapbook"] = {"name": mark["figure"], "mime_prefix": settings.GLUED}
             if "left out" not in mark and not (output.output_type == "stream" and output.name == "stderr"):

@@ -129,7 +129,7 @@ class RunConfig:
     epochs : int
         Largest number of epochs.
     stop_loss : float
-        Loss over the first 500 training images, in nats, at which training stops early; 0: only at exactly 0.
+        Loss over at most 500 first training images, in nats, at which training stops early; 0: only at exactly 0.
     n_train : int or None
         Number of training images, the first with classes taken in turn; None: all.
     imbalance : float

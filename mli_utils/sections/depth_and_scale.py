@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mli_utils.core.estimates import clustered_mean, intervals
 from mli_utils.core.plateaus import only_fitted, plateau
 from mli_utils.core.words import span
-from mli_utils.figures.kinds import empty_figure, nothing_to_draw
+from mli_utils.figures.kinds import MARKERS, empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, in_order, style
 from mli_utils.runs.trained import Run, counts, table
 
@@ -205,7 +205,7 @@ def length_figure(lengths: pd.DataFrame) -> Figure:
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
         for axes, networks in zip(panels, KINDS.values(), strict=True):
-            for scale, colour, mark in zip(scales, in_order(len(scales)), itertools.cycle("osD^v")):
+            for scale, colour, mark in zip(scales, in_order(len(scales)), itertools.cycle(MARKERS)):
                 some = means[(means.networks == networks) & (means.init_scale == scale)]
                 ends = [some["mean"] - some.low, some.high - some["mean"]]
                 look = {"fmt": f"{mark}-", "color": colour, "capsize": 3, "label": f"{scale:g}"}

@@ -270,9 +270,8 @@ def steps_figure(networks: pd.DataFrame) -> Figure:
             axes.set(xscale="log", ylabel=LABELS[measure])
             axes.set_xticks([], minor=True)
             axes.set_xticks(ticks := _ticks(kept.steps), [f"{tick:g}" for tick in ticks])
-        panels[1].set(
-            xlabel="steps at the best learning rate", ylim=(0, None)
-        )  # of both panels, now that both are drawn
+        panels[1].set_xlabel("steps at the best learning rate")
+        panels[1].set_ylim(bottom=0)  # of both panels, now that both are drawn
         lines = [plt.Line2D([], [], marker="o", ls="", color=c) for c in colours(FORMS)]
         lines[2].set(markerfacecolor="none", markeredgewidth=2)
         shapes = [plt.Line2D([], [], marker=mark, ls="", color="0.5") for mark in marks.values()]

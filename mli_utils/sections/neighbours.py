@@ -58,7 +58,7 @@ COLUMNS = {
     "distance": "path length ‖θ(T) − θ(0)‖",
     "relative_distance": "path length over ‖θ(0)‖",
     "bias_gap": "largest less smallest output bias at θ(T), logits",
-    "steps_to_fit": f"first logged step from which the error on the first {PROBE} training images stays at most 1 %",
+    "steps_to_fit": f"first logged step from which the error on up to {PROBE} first training images stays at most 1 %",
     "steps": "optimizer steps until training ended",
     "train_loss": "final training loss, nats",
     "train_wrong": "training images that are wrong in the end",

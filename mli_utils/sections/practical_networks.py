@@ -178,10 +178,8 @@ def numbers(networks: Mapping[str, Sequence[Run]], classes: pd.DataFrame, length
         said |= {f"{bias} test": _range(of_bias.test_error) for bias, of_bias in ended.groupby("bias")}
         found |= {f"{network} {name}": value for name, value in said.items()}
     whole, zeroed = (_mean(error[ALL, treatment], 0) for treatment in ("as trained", "zeroed"))
-    found["all_biases"], found["without"] = (
-        "VGG-16 with a bias in every layer, as torchvision has it, was not trained here.",
-        "",
-    )
+    found["all_biases"] = "VGG-16 with a bias in every layer, as torchvision has it, was not trained here."
+    found["without"] = ""
     if networks.get(ALL):
         said = f"With a bias in every layer, as torchvision's VGG-16 has it, the plateau is {whole}"
         found["all_biases"] = f"{said}, and {zeroed} with the output bias zeroed."

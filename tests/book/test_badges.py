@@ -62,11 +62,11 @@ def test_percent_stays_on_the_line_of_its_number(built):
     assert said == "Of 40\u00a0% and 95\u00a0% or 3\u00a0% each; 40 % 3 stays."
 
 
-def test_signs_stay_on_the_line_of_their_formula(built):
+def test_equal_texts_beside_formulas_keep_their_places(built):
     page, _ = built("**x**, **y**, $a$, **w**.", extensions=["dollarmath"])
     assert page.select_one("section p").get_text() == r"x, y, \(a\), w."
 
 
-def test_signs_stay_on_the_line_of_their_formula_one_by_one(built):
+def test_signs_stay_on_the_line_of_their_formula(built):
     page, _ = built("It moves ($x = 1$), and $y$ too; $z$.", extensions=["dollarmath"])
     assert [kept.get_text() for kept in page.select("span.kept")] == [r"(\(x = 1\)),", r"\(z\)."]
