@@ -16,23 +16,22 @@ from mli_utils.runs import settings
 from mli_utils.runs.files import on_disk, replace_folder
 from mli_utils.runs.store import Store
 
-RECORDS = ("paper", "large", "medium", "small")  # best first
 MOST_BYTES, MOST_FILES = 8_000_000, 30  # of a record, which every clone of the repository holds
 LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # fields of `about` that the record omits
 OF_THE_PAGE = ("parameters", "figures")  # the others say when, where and by which code it was computed
 
 
 def best_records() -> dict[str, str]:
-    """Return, by section, the best profile whose record has it (`RECORDS`).
+    """Return, by section, the best profile whose record has it (`sources.RECORDS`).
 
     Raises
     ------
     MLIError
         No record has some section.
     """
-    recorded = {profile: sources.recorded(profile) for profile in RECORDS}
+    recorded = {profile: sources.recorded(profile) for profile in sources.RECORDS}
     wanted = sources.sections()
-    best = {name: next((profile for profile in RECORDS if name in recorded[profile]), "") for name in wanted}
+    best = {name: next((profile for profile in sources.RECORDS if name in recorded[profile]), "") for name in wanted}
     if lacking := [name for name, profile in best.items() if not profile]:
         raise MLIError(
             f"no record in results/ has {', '.join(lacking)}; 'make reproduce' and 'make record' make one, PROFILE= "

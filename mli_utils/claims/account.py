@@ -26,6 +26,7 @@ LOOKS = {  # verdict: marker, colour
     "undecided": ("D", PALETTE[2]),
     "not run": ("s", "0.45"),
 }
+OTHER = "other profile"  # of a mark
 ORDER = ("fails", "undecided", "holds", "not run")  # of cards: what was learned first
 GROUPS = {  # heading of the claims of a source
     "abstract": "What the paper states",
@@ -41,7 +42,8 @@ def ledger() -> pd.DataFrame:
     Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `can_fail`, `over`, `cluster`,
     `remark`, `seen`, `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it),
     `left_out`, `verdict`, `corrected` (after Holm's correction), `bound_set` and `first_run` (times), `at 0.05` and
-    `at 0.2` (verdicts at other tolerances, empty if the claim depends on none).
+    `at 0.2` (verdicts at other tolerances, empty if the claim depends on none), `others` (what the records of other
+    profiles have of the claim, by profile).
     """
     found, rows = measured(settings.profile()), []
     for claim in load():
@@ -57,9 +59,7 @@ def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
     counts = pd.crosstab(ledger.section, ledger.verdict).reindex(columns=VERDICTS, fill_value=0)
     counts.columns = ["hold", "fail", "undecided", "not_run"]
     counts.insert(0, "claims", counts.sum(axis=1))
-    pages = {section: sources.about(section).get("profile") for section in counts.index}
-    profiles = pd.Series(pages if settings.mode() == "book" else settings.profile(), counts.index)
-    counts.insert(0, "profile", profiles.where(counts.not_run < counts.claims, "–"))
+    counts.insert(0, "profile", pd.Series(_profiles(ledger)).where(counts.not_run < counts.claims, "–"))
     return counts.join(ledger.groupby("section").left_out.max()).reset_index()
 
 
@@ -71,6 +71,11 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
     bound_first = ledger.bound_set.ne("") & (ledger.bound_set < ledger.first_run)
     late = ledger.verdict[ledger.first_run.ne("") & ~bound_first]
     short = (ledger.n < ledger.needed.fillna(math.inf)) & (ledger.verdict != "not run")
+    repeated = [
+        {row.verdict, *(other["verdict"] for other in row.others.values())} - {"undecided"}
+        for row in ledger[decided].itertuples()
+        if any(other["verdict"] != "undecided" for other in row.others.values())
+    ]
     return {
         "corrected": score(ledger.corrected),
         "lost": int((decided & (ledger.corrected == "undecided")).sum()),
@@ -85,7 +90,21 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
         "of_the_paper": score(ledger.verdict[of_the_paper]),
         "of_others": score(ledger.verdict[~of_the_paper & ~ours]),
         "ours": score(ledger.verdict[ours]),
+        "repeated": len(repeated),
+        "same": sum(len(verdicts) == 1 for verdicts in repeated),
     }
+
+
+def differing(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims whose verdict differs between profiles: `claim`, and a column for each profile in words."""
+    pages = _profiles(ledger)
+    rows = []
+    for row in ledger.to_dict("records"):
+        of_profiles = {pages[row["section"]]: row, **row["others"]}
+        if row["verdict"] != "not run" and len({one["verdict"] for one in of_profiles.values()}) > 1:
+            said = {one: f"{found['verdict']}: {_value(found, row)}" for one, found in of_profiles.items()}
+            rows.append({"claim": row["statement"], **said})
+    return pd.DataFrame(rows, columns=["claim", *(one for one in sources.RECORDS if any(one in row for row in rows))])
 
 
 def margins(ledger: pd.DataFrame) -> pd.DataFrame:
@@ -93,11 +112,17 @@ def margins(ledger: pd.DataFrame) -> pd.DataFrame:
 
     Margins are positive where the claim is true. For "above X" and "below X" the distance is divided by the larger of
     |X| and |value|, so X = 0 gives ±1. For "between X and Y" the distance from the nearer bound is divided by
-    (Y − X)/2.
+    (Y − X)/2. In place of `others` there is `margin in PROFILE`, that of its value in each other record.
     """
-    rows = [_margins(Predicate.parse(row.predicate), row.value, row.low, row.high) for row in ledger.itertuples()]
-    names = ["margin", "margin_low", "margin_high"]
-    return ledger.join(pd.DataFrame(rows, columns=names, index=ledger.index, dtype=float))
+    rows = []
+    for row in ledger.to_dict("records"):
+        asked = Predicate.parse(row["predicate"])
+        at, low, high = _margins(asked, row["value"], row["low"], row["high"])
+        own = {"margin": at, "margin_low": low, "margin_high": high}
+        others = {one: other["value"] for one, other in row["others"].items() if other["value"] is not None}
+        rows.append(own | {f"margin in {one}": _margins(asked, *[value] * 3)[0] for one, value in others.items()})
+    found = pd.DataFrame(rows, index=ledger.index, dtype=float)
+    return ledger.drop(columns="others").join(found)
 
 
 def _margins(asked: Predicate, value: float, low: float, high: float) -> tuple[float, float, float]:
@@ -115,7 +140,7 @@ def _margins(asked: Predicate, value: float, low: float, high: float) -> tuple[f
 def ledger_figure(ledger: pd.DataFrame) -> Figure:
     """Plot the margin of each claim with its interval by section, marked by verdict; right of zero the claim is true.
 
-    Margins are clipped to ±1.5.
+    Grey ticks are values in the records of other profiles. Margins are clipped to ±1.5.
 
     Raises
     ------
@@ -143,10 +168,14 @@ def ledger_figure(ledger: pd.DataFrame) -> Figure:
             axes.hlines(rows.place, drawn.margin_low, drawn.margin_high, color=colour, lw=2, alpha=0.7, zorder=3)
             middles = axes.scatter(drawn.margin.fillna(0), rows.place, s=26, marker=marker, color=colour, label=verdict)
             middles.set(zorder=3, facecolor=["white" if hollow else colour for hollow in drawn.margin.isna()])
+        for name in frame.filter(like="margin in "):
+            there = frame.dropna(subset=name)
+            axes.plot(there[name].clip(-EDGE, EDGE), there.place, "|", color="0.35", ms=9, label=OTHER)
         axes.set(xlim=(-EDGE, EDGE), ylim=(bottom, tops[0]), xlabel="on the wrong side ← → on the right side")
         label_rows(axes, sections.index.map(sources.title), tops)
         axes.set_xticks([-1, 0, 1], ["−1", "bound", "+1"])
-        figure.legend(loc="outside upper center", ncol=4, handletextpad=0.2, columnspacing=1)
+        handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles, loc="outside upper center", ncol=5, handletextpad=0.2, columnspacing=1)
     return figure
 
 
@@ -162,20 +191,34 @@ def show_ledger(ledger: pd.DataFrame) -> None:
             display(Markdown("\n\n".join([head, *map(_card, rows)])))
 
 
+def _profiles(ledger: pd.DataFrame) -> dict[str, str]:
+    """Return the profile of each section's page."""
+    pages = {section: sources.about(section).get("profile") for section in ledger.section.unique()}
+    return pages if settings.mode() == "book" else dict.fromkeys(pages, settings.profile())
+
+
+def _value(found: Mapping, claim: Mapping) -> str:
+    """Return a value with its interval and number of clusters in words."""
+    value = span(found, ".3g")
+    return value if claim["over"] == "exact" else f"{value} over {counted(found['n'], claim['cluster'])}"
+
+
 def _card(row: Mapping) -> str:
     """Return a claim's card in MyST Markdown: badge and statement, what was found, and folded how it was judged."""
     verdict, n, exact = row["verdict"], row["n"], row["over"] == "exact"
     found = "Nothing was measured under these settings."
     quantity = row["quantity"][0].upper() + row["quantity"][1:]
     if verdict != "not run":
-        over = "" if exact else f" over {counted(n, row['cluster'])}"
         few = f"; at least {FEWEST} are needed" if not exact and n < FEWEST else ""
-        value = f"{span(row, '.3g')}{over}" if n or exact else "there was nothing to measure it on"
+        value = _value(row, row) if n or exact else "there was nothing to measure it on"
         found = f"**{value}**{few}. Asked: {Predicate.parse(row['predicate'])}."
     at = [f"{row[f'at {one:g}']} at τ = {one:g}" for one in OTHER_TOLERANCES if row[f"at {one:g}"]]
     left = row["left_out"] > 0 and not exact
     facts = {
         "What would make it fail": row["can_fail"],
+        "Under other profiles": "; ".join(
+            f"{other['verdict']} in `{one}`, {_value(other, row)}" for one, other in row["others"].items()
+        ),
         "With another tolerance of the plateau": ", ".join(at),
         "After Holm's correction": row["corrected"] if row["p"] == row["p"] else "",
         "Needed to decide it": "" if exact else _needed(row),

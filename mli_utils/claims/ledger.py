@@ -15,7 +15,13 @@ from mli_utils.runs.record import Record
 
 FILE = "claims.json"
 FOUND = ("value", "low", "high", "n", "verdict", "p", "corrected", "needed", "bound_set", "first_run")  # kept in `FILE`
-NOT_RUN: dict = {**dict.fromkeys((*FOUND, "left_out")), "verdict": "not run", "corrected": "not run", "tolerances": {}}
+NOT_RUN: dict = {
+    **dict.fromkeys((*FOUND, "left_out")),
+    "verdict": "not run",
+    "corrected": "not run",
+    "tolerances": {},
+    "others": {},
+}
 LEVEL = 0.05  # of the whole ledger, after Holm's correction
 COUNTED = {  # verdict in a score: singular, plural
     "holds": ("holds", "hold"),
@@ -30,10 +36,10 @@ def measured(profile: str) -> dict[str, dict]:
 
     A book from the record may have pages of several profiles, each the best on record; all count. In lab mode, sections
     without a page of the profile are read from its record. Where git does not know when bounds were set, the records of
-    the pages' profiles say it. A claim of n = 0 has no `first_run`, since no run judges it.
+    the pages' profiles say it. A claim of n = 0 has no `first_run`, since no run judges it. `others` has by profile
+    what records of other profiles than the page's found, where they judged by the same bound.
     """
-    pages, records = {}, {profile: recorded(profile)}
-    known = records[profile] if settings.mode() == "lab" else {}
+    pages, known = {}, recorded(profile) if settings.mode() == "lab" else {}
     dates, piloted = design.bounds_set(), design.pilot()
     dated = dict.fromkeys(sources.sections(), profile)
     for section in dated:
@@ -44,16 +50,25 @@ def measured(profile: str) -> dict[str, dict]:
                 for entry in about.get("claims", [])
             }
             dated[section] = about["profile"]
-    records |= {one: recorded(one) for one in {*dated.values()} - {profile}}
+    records = {one: recorded(one) for one in dict.fromkeys((*sources.RECORDS, *dated.values()))}
     found = {}
     for claim in load():
         entry = pages.get(claim.section, known).get(claim.id, {})
-        then = records[dated[claim.section]].get(claim.id, {})
+        shown = dated[claim.section]
+        then = records[shown].get(claim.id, {})
+        bound_set = dates.get(claim.id) if dates else then.get("bound_set")
+        others = {one: record[claim.id] for one, record in records.items() if one != shown and claim.id in record}
         found[claim.id] = {key: entry.get(key, none) for key, none in NOT_RUN.items()} | {
             "needed": design.clusters_needed(claim, piloted.get(claim.id)),
-            "bound_set": dates.get(claim.id) if dates else then.get("bound_set"),
+            "bound_set": bound_set,
+            "others": {one: other for one, other in others.items() if _comparable(other, bound_set)},
         }
     return corrected(found)
+
+
+def _comparable(recorded: dict, bound_set: str | None) -> bool:
+    """Tell whether a record has a value of a claim, judged by its present quantity and bound."""
+    return recorded["value"] is not None and recorded["bound_set"] == bound_set
 
 
 def corrected(found: dict[str, dict]) -> dict[str, dict]:

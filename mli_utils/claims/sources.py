@@ -14,6 +14,7 @@ from mli_utils.runs.record import Record
 LEDGER = "12_claims"  # reads the pages of all other sections
 SPEED = "13_speed"  # reads the results of `make bench`
 TOC = "book/_toc.yml"
+RECORDS = ("paper", "large", "medium", "small")  # profiles that may have a record, best first
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

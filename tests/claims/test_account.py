@@ -2,12 +2,22 @@
 
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
 
 import mli_utils as mli
 from mli_utils.claims import account
+from mli_utils.runs import record, settings
+
+
+def keep(profile, *entries):
+    """Make a record of these claims."""
+    folder = settings.record_dir(profile)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    record.write(folder, {}, {"claims.json": json.dumps(entries).encode()})
 
 
 def test_the_ledger_has_every_claim(measured, monkeypatch):
@@ -44,6 +54,8 @@ def test_the_ledger_by_section_and_in_numbers(measured):
         "of_the_paper": "1 of 3 claims holds, 1 is undecided, 1 was not run",
         "of_others": "0 of 0 claims hold",
         "ours": "0 of 1 claim holds, 1 was not run",
+        "repeated": 0,
+        "same": 0,
     }
 
 
@@ -60,9 +72,40 @@ def test_the_ledger_by_section_and_in_numbers(measured):
     ],
 )
 def test_margins_are_right_of_zero_where_the_claim_is_true(predicate, value, low, high, margins):
-    ledger = pd.DataFrame([{"predicate": predicate, "value": value, "low": low, "high": high}])
+    others = {"large": {"value": value}, "paper": {"value": None}}
+    ledger = pd.DataFrame([{"predicate": predicate, "value": value, "low": low, "high": high, "others": others}])
     (found,) = account.margins(ledger)[["margin", "margin_low", "margin_high"]].to_numpy().tolist()
     assert found == pytest.approx(margins, nan_ok=True)
+    assert account.margins(ledger)["margin in large"].tolist() == pytest.approx(margins[:1], nan_ok=True)
+    assert not {"margin in paper", "others"}.intersection(account.margins(ledger))
+
+
+def test_other_records_stand_beside_the_page_s_where_they_judged_by_the_same_bound(measured, shown):
+    entry = {"low": 0.8, "high": 1.2, "n": 30, "bound_set": None}
+    keep("large", {"id": "longer", "value": 1.0, "verdict": "holds", **entry}, {"id": "solved", "value": None})
+    keep("paper", {"id": "longer", "value": 0.0, "verdict": "fails", **entry, "low": -0.1, "high": 0.1})
+    keep("small", {"id": "longer", "value": 3.0, "verdict": "fails", **entry})  # the page's own profile
+    keep(
+        "medium", {"id": "longer", "value": 3.0, "verdict": "fails", **entry, "bound_set": "2026-01-01T00:00:00+00:00"}
+    )
+    ledger = account.ledger()
+    assert [list(others) for others in ledger.others] == [["paper", "large"], [], [], []]
+    assert (account.numbers(ledger)["repeated"], account.numbers(ledger)["same"]) == (1, 0)
+    assert account.differing(ledger).to_dict("records") == [
+        {
+            "claim": "It is longer.",
+            "paper": "fails: 0 (−0.1 to 0.1) over 30\u00a0seeds",
+            "large": "holds: 1 (0.8 to 1.2) over 30\u00a0seeds",
+            "small": "holds: 1 (0.8 to 1.2) over 9\u00a0seeds",
+        }
+    ]
+    (axes,) = account.ledger_figure(ledger).axes
+    assert sorted(line.get_xdata().tolist() for line in axes.lines) == [[0.0], [1.0]]
+    account.show_ledger(ledger)
+    said = "Under other profiles\n: fails in `paper`, 0 (−0.1 to 0.1) over 30\u00a0seeds; holds in `large`, 1 (0.8"
+    assert said in shown[0][0].data
+    keep("paper", {"id": "longer", "value": 0.5, "verdict": "undecided", **entry})
+    assert (account.numbers(account.ledger())["repeated"], account.numbers(account.ledger())["same"]) == (1, 1)
 
 
 def test_the_ledger_is_drawn_by_section(measured, tmp_path):
