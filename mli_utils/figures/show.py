@@ -36,7 +36,8 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
     name : str
         Name of the files and of the directive: letters, digits and hyphens.
     data : pandas.DataFrame
-        The plotted data. Columns with one value stand in the provenance.
+        The plotted data. Columns with one value stand in the provenance. Columns `code`, `machine` and `date` say what
+        measured each row, as benchmarks have them.
     runs : iterable of Run
         Runs that the figure is made from.
 
@@ -60,7 +61,7 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
         figure.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
     plt.close(figure)
     fixed = [name for name in data if len(data) > 1 and data[name].nunique(dropna=False) == 1]
-    made = {**origin(runs), "same in every row": data[fixed].head(1).to_dict("records")}
+    made = {**origin(runs, data), "same in every row": data[fixed].head(1).to_dict("records")}
     rows = data.drop(columns=fixed).to_csv(index=False, float_format="%.6g")
     for suffix, content in (
         ("svg", svg.getvalue()),
@@ -82,10 +83,14 @@ def show(figure: Figure, name: str, data: pd.DataFrame, runs: "Iterable[Run]" = 
     display(Markdown(below), metadata={settings.FIGURE_MARK: {"left out": True}})
 
 
-def origin(runs: "Iterable[Run]") -> dict:
-    """Return the provenance of runs as a dict, and as one line of text under `line`."""
+def origin(runs: "Iterable[Run]", data: pd.DataFrame) -> dict:
+    """Return the provenance of runs, or without any of `data`, as a dict, and as one line of text under `line`."""
     runs = list(runs)
     here = {"profile": settings.profile(), "mode": settings.mode(), "drawn": provenance.stamp(provenance.processor())}
+    if not runs and len(data) and {"code", "machine", "date"} <= set(data):
+        code, machines = (", ".join(sorted(set(data[name]))) for name in ("code", "machine"))
+        dates = provenance.date_range(data[["date"]].to_dict("records"))
+        return {**here, "line": f"Measured by code {code}; {machines}; {dates}."}
     if not runs:
         return {**here, "line": f"Profile {here['profile']}; what is drawn was computed for this page."}
     from mli_utils.runs.trained import run_key

@@ -53,6 +53,15 @@ def test_a_figure_of_no_run_says_so(shown):
     )
 
 
+def test_a_figure_of_benchmarks_says_what_measured_them(shown):
+    rows = pd.DataFrame(
+        {"code": ["a", "b"], "machine": "one core", "date": ["2026-01-02T03:04", "2026-01-01"], "s": 1.0}
+    )
+    mli.show(plt.figure(), "timed", rows)
+    below = shown[0][1][settings.FIGURE_MARK]["below"]
+    assert below.endswith("Measured by code a, b; one core; 2026-01-01 to 2026-01-02.")
+
+
 def glued(shown):
     """What prose finds, by name."""
     return {said["scrapbook"]["name"]: data[f"{settings.GLUED}text/plain"] for data, said in shown}
@@ -92,12 +101,12 @@ def test_ranges_read_well(small):
     runs = [
         run for seeds in ([0, 1, 2], [5], [7, 8]) for run in mli.train(mli.grid(**{**small, "epochs": 0}, seed=seeds))
     ]
-    assert "6 runs, seeds 0–2, 5, 7–8; " in show.origin(runs)["line"]
-    assert "1 run, seed 5; " in show.origin(runs[3:4])["line"]
+    assert "6 runs, seeds 0–2, 5, 7–8; " in show.origin(runs, pd.DataFrame())["line"]
+    assert "1 run, seed 5; " in show.origin(runs[3:4], pd.DataFrame())["line"]
 
 
 def test_a_mixed_record_says_so(small):
     runs = mli.train(mli.grid(**small, seed=range(2)))
-    assert "differ" not in show.origin(runs)["line"]
+    assert "differ" not in show.origin(runs, pd.DataFrame())["line"]
     runs[1].provenance["device"] = "another machine"
-    assert "The runs differ in device." in show.origin(runs)["line"]
+    assert "The runs differ in device." in show.origin(runs, pd.DataFrame())["line"]
