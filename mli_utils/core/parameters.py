@@ -17,9 +17,7 @@ from mli_utils.core.config import InputError
 Params = dict[str, torch.Tensor]
 
 GROUPS = ("weights", "hidden_biases", "output_bias", "normalization")
-EMBEDDINGS = (
-    "embeddings"  # of modules that are not the book's; they move as the weights do, unless a path says otherwise
-)
+EMBEDDINGS = "embeddings"  # of other modules than the book's; they move as the weights do unless a path says otherwise
 
 
 @dataclass(frozen=True)
