@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from mli_utils.book.jobs import Job
-from mli_utils.claims import ledger, sources
+from mli_utils.claims import ledger, sources, statements
 from mli_utils.core.config import MLIError
 from mli_utils.runs import record as tables
 from mli_utils.runs import settings
@@ -22,7 +22,10 @@ OF_THE_PAGE = ("parameters", "figures")  # the others say when, where and by whi
 
 
 def best_records() -> dict[str, str]:
-    """Return, by section, the best profile whose record has it (`sources.RECORDS`).
+    """Return, by section, the profile whose record the book shows.
+
+    It is the one that has enough clusters to decide most of the section's claims; of several, the first of
+    `sources.RECORDS`.
 
     Raises
     ------
@@ -30,14 +33,21 @@ def best_records() -> dict[str, str]:
         No record has some section.
     """
     recorded = {profile: sources.recorded(profile) for profile in sources.RECORDS}
+    found = {profile: ledger.recorded(profile) for profile in sources.RECORDS}
+    claims = statements.load()
+
+    def decidable(profile: str, section: str) -> int:
+        of_section = (found[profile].get(claim.id, {}) for claim in claims if claim.section == section)
+        return sum((entry.get("n") or 0) >= statements.FEWEST for entry in of_section)
+
     wanted = sources.sections()
-    best = {name: next((profile for profile in sources.RECORDS if name in recorded[profile]), "") for name in wanted}
-    if lacking := [name for name, profile in best.items() if not profile]:
+    having = {name: [profile for profile in sources.RECORDS if name in recorded[profile]] for name in wanted}
+    if lacking := [name for name, profiles in having.items() if not profiles]:
         raise MLIError(
             f"no record in results/ has {', '.join(lacking)}; 'make reproduce' and 'make record' make one, PROFILE= "
             "renders the book from one of your choice"
         )
-    return best
+    return {name: max(profiles, key=lambda profile: decidable(profile, name)) for name, profiles in having.items()}
 
 
 def write(jobs: Sequence[Job]) -> Path:

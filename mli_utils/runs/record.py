@@ -7,6 +7,7 @@ as `key.config.depth` or `history.loss`. `SHA256SUMS` has the checksum of every 
 import io
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +140,7 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
     for kind, of_kind in kinds.items():
         columns = dict.fromkeys(name for one in of_kind for name in one)
         table = pa.table({name: pa.array([one.get(name) for one in of_kind], SINGLE.get(name)) for name in columns})
-        written[f"{kind}.parquet"] = min((_packed(table, split) for split in (False, True)), key=len)
+        written[f"{kind}.parquet"] = _packed(table)
     sums = "".join(f"{digest(data)}  {name}\n" for name, data in sorted(written.items()))
     for name, data in {**written, SUMS: sums.encode()}.items():
         path = folder / name
@@ -147,18 +148,39 @@ def write(folder: Path, rows: Mapping[str, Mapping], files: Mapping[str, bytes])
         path.write_bytes(data)
 
 
-def _packed(table: pa.Table, split: bool) -> bytes:
-    """Return a table as Parquet, the bytes of its floating numbers apart by place (`split`) or together.
+def _packed(table: pa.Table) -> bytes:
+    """Return a table as Parquet, the bytes of floating numbers apart by place in the columns that this makes shorter.
 
-    Apart, digits to the last are shorter, and rounded ones longer.
+    It does where numbers have all their digits, and not where they are rounded.
     """
+    numbers = [path for field in table.schema for path in _leaves(field.name, field.type)]
+    together, apart = (_sizes(_parquet(table, split)) for split in ([], numbers))
+    return _parquet(table, [path for path in numbers if apart[path] < together[path]])
+
+
+def _parquet(table: pa.Table, split: list[str]) -> bytes:
+    """Return a table as Parquet, with the bytes of these columns apart by place."""
     packed, texts = io.BytesIO(), [field.name for field in table.schema if pa.types.is_string(field.type)]
-    numbers = [path for field in table.schema for path in _leaves(field.name, field.type)] if split else False
     # A dictionary shortens repeated texts; numbers, nearly all different, it makes longer.
     pq.write_table(
-        table, packed, compression="zstd", compression_level=19, use_dictionary=texts, use_byte_stream_split=numbers
+        table,
+        packed,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=texts,
+        use_byte_stream_split=split or False,
     )
     return packed.getvalue()
+
+
+def _sizes(packed: bytes) -> dict[str, int]:
+    """Return the packed size of each column of a Parquet file, by its path."""
+    about, sizes = pq.ParquetFile(io.BytesIO(packed)).metadata, Counter[str]()
+    for group in range(about.num_row_groups):
+        for number in range(about.num_columns):
+            column = about.row_group(group).column(number)
+            sizes[column.path_in_schema] += column.total_compressed_size
+    return sizes
 
 
 def _leaves(path: str, kind: pa.DataType) -> list[str]:

@@ -400,10 +400,12 @@ def test_the_book_shows_the_best_record_of_each_section(project):
     with pytest.raises(MLIError, match=r"no record in results/ has 01_introduction, .*; 'make reproduce' and"):
         record.best_records()
 
-    def keep(profile, names):
+    def keep(profile, names, clusters=5):
         folder = project / "results" / profile
         folder.mkdir(exist_ok=True)
-        tables.write(folder, {}, {"about.json": json.dumps(dict.fromkeys(names)).encode()})
+        found = [{"id": claim.id, "n": clusters} for claim in statements.load() if claim.section in names]
+        files = {"about.json": dict.fromkeys(names), "claims.json": found}
+        tables.write(folder, {}, {name: json.dumps(value).encode() for name, value in files.items()})
 
     for profile, names in (("small", SECTIONS), ("medium", SECTIONS), ("paper", SECTIONS[:1]), ("smoke", SECTIONS)):
         keep(profile, names)
@@ -411,6 +413,8 @@ def test_the_book_shows_the_best_record_of_each_section(project):
     assert record.best_records() == {first: "paper"} | dict.fromkeys(others, "medium")
     keep("medium", [])
     assert record.best_records() == {first: "paper"} | dict.fromkeys(others, "small")
+    keep("paper", SECTIONS[:1], clusters=4)  # too few to decide anything
+    assert record.best_records() == dict.fromkeys(SECTIONS, "small")
 
 
 def test_cuda_without_a_gpu_says_so(project, monkeypatch, capsys):
