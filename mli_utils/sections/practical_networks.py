@@ -169,6 +169,7 @@ def numbers(networks: Mapping[str, Sequence[Run]], classes: pd.DataFrame, length
     found["order"] = _mean(orders(classes), -1)
     found["scales"] = _mean(error[VGG, MADE] - error[USUAL, MADE], -2)
     found["loss"] = _mean(loss[VGG, MADE], -1)
+    found["more"] = _mean(error[VGG, MADE] - error[VGG, "zeroed"], -2)
     for network, some in networks.items():
         if not some:
             continue
