@@ -102,7 +102,7 @@ def differing(ledger: pd.DataFrame) -> pd.DataFrame:
     for row in ledger.to_dict("records"):
         of_profiles = {pages[row["section"]]: row, **row["others"]}
         if row["verdict"] != "not run" and len({one["verdict"] for one in of_profiles.values()}) > 1:
-            said = {one: f"{found['verdict']}: {_value(found, row)}" for one, found in of_profiles.items()}
+            said = {one: f"{found['verdict']}: {_value(found, row, '.2g')}" for one, found in of_profiles.items()}
             rows.append({"claim": row["statement"], **said})
     return pd.DataFrame(rows, columns=["claim", *(one for one in sources.RECORDS if any(one in row for row in rows))])
 
@@ -197,9 +197,9 @@ def _profiles(ledger: pd.DataFrame) -> dict[str, str]:
     return pages if settings.mode() == "book" else dict.fromkeys(pages, settings.profile())
 
 
-def _value(found: Mapping, claim: Mapping) -> str:
+def _value(found: Mapping, claim: Mapping, form: str = ".3g") -> str:
     """Return a value with its interval and number of clusters in words."""
-    value = span(found, ".3g")
+    value = span(found, form)
     return value if claim["over"] == "exact" else f"{value} over {counted(found['n'], claim['cluster'])}"
 
 
