@@ -63,7 +63,8 @@ def test_every_section_becomes_a_page(reproduced, monkeypatch):
             assert re.search(r'<span class="caption-number">Fig\. \d+\.\d+ ?</span>', figure)
             (alt,) = re.findall(r'<img alt="([^"]*)"', figure)
             assert len(alt) > 40 and "/" not in alt and "{" not in alt
-            assert "Profile smoke" in figure and figure.count('class="reference download') == 3
+            origin = "Measured by code" if name == sources.SPEED else "Profile smoke"
+            assert origin in figure and figure.count('class="reference download') == 3
         assert "stderr" not in rendered and "Traceback" not in rendered
         assert "BSD-3-Clause" in rendered and "CC BY 4.0" in rendered
 
