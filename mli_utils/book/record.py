@@ -24,8 +24,8 @@ OF_THE_PAGE = ("parameters", "figures")  # the others say when, where and by whi
 def best_records() -> dict[str, str]:
     """Return, by section, the profile whose record the book shows.
 
-    It is the one that has enough clusters to decide most of the section's claims; of several, the first of
-    `sources.RECORDS`.
+    It is the one that has enough clusters to decide most of the section's claims, of all claims for the ledger; of
+    several, the first of `sources.RECORDS`.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def best_records() -> dict[str, str]:
     claims = statements.load()
 
     def decidable(profile: str, section: str) -> int:
-        of_section = (found[profile].get(claim.id, {}) for claim in claims if claim.section == section)
-        return sum((entry.get("n") or 0) >= statements.FEWEST for entry in of_section)
+        shown = [claim.id for claim in claims if section in (claim.section, sources.LEDGER)]
+        return sum((found[profile].get(claim, {}).get("n") or 0) >= statements.FEWEST for claim in shown)
 
     wanted = sources.sections()
     having = {name: [profile for profile in sources.RECORDS if name in recorded[profile]] for name in wanted}

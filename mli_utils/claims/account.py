@@ -42,8 +42,8 @@ def ledger() -> pd.DataFrame:
     Columns `id`, `section`, `source`, `cite`, `statement`, `quantity`, `predicate`, `can_fail`, `over`, `cluster`,
     `remark`, `seen`, `figure`, `value`, `low`, `high`, `n` (clusters), `p`, `needed` (clusters that would decide it),
     `left_out`, `verdict`, `corrected` (after Holm's correction), `bound_set` and `first_run` (times), `at 0.05` and
-    `at 0.2` (verdicts at other tolerances, empty if the claim depends on none), `others` (what the records of other
-    profiles have of the claim, by profile).
+    `at 0.2` (verdicts at other tolerances, empty if the claim depends on none), `profile` (of the section's page),
+    `others` (what the records of other profiles have of the claim, by profile).
     """
     found, rows = measured(settings.profile()), []
     for claim in load():
@@ -59,8 +59,9 @@ def by_section(ledger: pd.DataFrame) -> pd.DataFrame:
     counts = pd.crosstab(ledger.section, ledger.verdict).reindex(columns=VERDICTS, fill_value=0)
     counts.columns = ["hold", "fail", "undecided", "not_run"]
     counts.insert(0, "claims", counts.sum(axis=1))
-    counts.insert(0, "profile", pd.Series(_profiles(ledger)).where(counts.not_run < counts.claims, "–"))
-    return counts.join(ledger.groupby("section").left_out.max()).reset_index()
+    of_section = ledger.groupby("section")
+    counts.insert(0, "profile", of_section.profile.first().where(counts.not_run < counts.claims, "–"))
+    return counts.join(of_section.left_out.max()).reset_index()
 
 
 def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
@@ -97,10 +98,9 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
 
 def differing(ledger: pd.DataFrame) -> pd.DataFrame:
     """Return the claims whose verdict differs between profiles: `claim`, and a column for each profile in words."""
-    pages = _profiles(ledger)
     rows = []
     for row in ledger.to_dict("records"):
-        of_profiles = {pages[row["section"]]: row, **row["others"]}
+        of_profiles = {row["profile"]: row, **row["others"]}
         if row["verdict"] != "not run" and len({one["verdict"] for one in of_profiles.values()}) > 1:
             said = {one: f"{found['verdict']}: {_value(found, row, '.2g')}" for one, found in of_profiles.items()}
             rows.append({"claim": row["statement"], **said})
@@ -119,8 +119,8 @@ def margins(ledger: pd.DataFrame) -> pd.DataFrame:
         asked = Predicate.parse(row["predicate"])
         at, low, high = _margins(asked, row["value"], row["low"], row["high"])
         own = {"margin": at, "margin_low": low, "margin_high": high}
-        others = {one: other["value"] for one, other in row["others"].items() if other["value"] is not None}
-        rows.append(own | {f"margin in {one}": _margins(asked, *[value] * 3)[0] for one, value in others.items()})
+        others = {one: _margins(asked, *[other["value"]] * 3)[0] for one, other in row["others"].items()}
+        rows.append(own | {f"margin in {one}": margin for one, margin in others.items()})
     found = pd.DataFrame(rows, index=ledger.index, dtype=float)
     return ledger.drop(columns="others").join(found)
 
@@ -189,12 +189,6 @@ def show_ledger(ledger: pd.DataFrame) -> None:
             rows = sorted(rows, key=lambda row: ORDER.index(row["verdict"]))
             head = f"### {heading}\n\n{score(row['verdict'] for row in rows).capitalize()}."
             display(Markdown("\n\n".join([head, *map(_card, rows)])))
-
-
-def _profiles(ledger: pd.DataFrame) -> dict[str, str]:
-    """Return the profile of each section's page."""
-    pages = {section: sources.about(section).get("profile") for section in ledger.section.unique()}
-    return pages if settings.mode() == "book" else dict.fromkeys(pages, settings.profile())
 
 
 def _value(found: Mapping, claim: Mapping, form: str = ".3g") -> str:

@@ -20,6 +20,7 @@ NOT_RUN: dict = {
     "verdict": "not run",
     "corrected": "not run",
     "tolerances": {},
+    "profile": None,
     "others": {},
 }
 LEVEL = 0.05  # of the whole ledger, after Holm's correction
@@ -37,7 +38,7 @@ def measured(profile: str) -> dict[str, dict]:
     A book from the record may have pages of several profiles, each the best on record; all count. In lab mode, sections
     without a page of the profile are read from its record. Where git does not know when bounds were set, the records of
     the pages' profiles say it. A claim of n = 0 has no `first_run`, since no run judges it. `others` has by profile
-    what records of other profiles than the page's found, where they judged by the same bound.
+    what records of other profiles than `profile`, the page's, found, where they judged by the same bound.
     """
     pages, known = {}, recorded(profile) if settings.mode() == "lab" else {}
     dates, piloted = design.bounds_set(), design.pilot()
@@ -61,6 +62,7 @@ def measured(profile: str) -> dict[str, dict]:
         found[claim.id] = {key: entry.get(key, none) for key, none in NOT_RUN.items()} | {
             "needed": design.clusters_needed(claim, piloted.get(claim.id)),
             "bound_set": bound_set,
+            "profile": shown,
             "others": {one: other for one, other in others.items() if _comparable(other, bound_set)},
         }
     return corrected(found)

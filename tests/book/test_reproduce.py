@@ -414,6 +414,8 @@ def test_the_book_shows_the_best_record_of_each_section(project):
     assert record.best_records() == {first: "paper"} | dict.fromkeys(others, "medium")
     keep("medium", [])
     assert record.best_records() == {first: "paper"} | dict.fromkeys(others, "small")
+    keep("paper", [first, sources.LEDGER])  # the ledger has all claims, of which this record has few
+    assert record.best_records() == {first: "paper"} | dict.fromkeys(others, "small")
     keep("paper", SECTIONS[:1], clusters=4)  # too few to decide anything
     assert record.best_records() == dict.fromkeys(SECTIONS, "small")
 

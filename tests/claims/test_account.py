@@ -72,7 +72,7 @@ def test_the_ledger_by_section_and_in_numbers(measured):
     ],
 )
 def test_margins_are_right_of_zero_where_the_claim_is_true(predicate, value, low, high, margins):
-    others = {"large": {"value": value}, "paper": {"value": None}}
+    others = {"large": {"value": value}}
     ledger = pd.DataFrame([{"predicate": predicate, "value": value, "low": low, "high": high, "others": others}])
     (found,) = account.margins(ledger)[["margin", "margin_low", "margin_high"]].to_numpy().tolist()
     assert found == pytest.approx(margins, nan_ok=True)
