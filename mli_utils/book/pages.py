@@ -126,7 +126,9 @@ def _move_code(notebook: nbformat.NotebookNode) -> None:
 
 def profiles(name: str, about: dict) -> str:
     """Return the page's profile; in a book, whose pages may have several, for the ledger all that it reads."""
-    read = sources.sections() if name == sources.LEDGER and about["mode"] == "book" else []
+    if name != sources.LEDGER or about["mode"] != "book":
+        return about["profile"]
+    read = [each for each in sources.sections() if each != name]  # its own page is still the one before
     return ", ".join(sorted({about["profile"]} | {page["profile"] for each in read if (page := sources.about(each))}))
 
 

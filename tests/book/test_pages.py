@@ -140,7 +140,7 @@ def test_workflows_call_make_only(file):
 
 def test_the_ledger_of_a_book_names_the_profiles_of_all_its_pages(monkeypatch):
     monkeypatch.setattr(sources, "sections", lambda: ["01_some", sources.LEDGER])
-    monkeypatch.setattr(sources, "about", lambda name: {"profile": "large"} if name == "01_some" else {})
-    about = {"profile": "paper", "mode": "book"}
+    monkeypatch.setattr(sources, "about", lambda name: {"profile": "large" if name == "01_some" else "small"})
+    about = {"profile": "paper", "mode": "book"}  # the ledger's own page, still of `small`, is about to be replaced
     assert pages.profiles(sources.LEDGER, about) == "large, paper"
     assert pages.profiles("01_some", about) == pages.profiles(sources.LEDGER, {**about, "mode": "lab"}) == "paper"
