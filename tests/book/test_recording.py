@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import caption, notebook, small_book
+from PIL import Image
 
 from mli_utils.book import command, jobs, record, runner
 from mli_utils.claims import statements
@@ -108,6 +109,16 @@ def test_other_sections_keep_their_rows_claims_and_figures(book):
     reproduce(book, first=1, second=4)
     record.write(jobs.plan("smoke"))
     assert kept(book)[:2] == ({0: BOTH, 1: SECOND, 2: SECOND, 3: SECOND}, {"first-claim": 1, "second-claim": 4})
+
+
+def test_a_recorded_picture_looks_like_its_page_s_and_takes_fewer_bytes(book):
+    reproduce(book, "1")
+    record.write(jobs.plan("smoke", "1"))
+    ours = book / "results" / "smoke" / "figures" / "first-figure.png"
+    page = book / "book" / "notebooks" / "figures" / "first-figure.png"
+    recorded, shown = (np.asarray(Image.open(path).convert("RGB"), dtype=float) for path in (ours, page))
+    assert recorded.shape == shown.shape and np.abs(recorded - shown).max() <= 16, "levels of 255"
+    assert ours.stat().st_size < page.stat().st_size / 2
 
 
 def test_a_record_may_begin_with_one_section(book):
