@@ -199,7 +199,10 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str) -
     settings.BEGAN = os.getcwd()
     sys.argv = ["", *arguments]
     sys.path = ["", *filter(None, sys.path)]
-    runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    except OSError as error:  # while it starts; what a cell raises does not arrive here
+        sys.exit(f"a kernel could not start: {error}")
 
 
 def kill_all() -> None:

@@ -29,6 +29,7 @@ from mli_utils.runs.files import digest, locked, on_disk, remove_leftovers, writ
 from mli_utils.runs.store import Store
 
 START_TIMEOUT = 300  # seconds; kernels start slowly on a busy machine
+ROOM = 100_000  # bytes that a kernel needs on the disk at most while it starts
 
 
 def run(jobs: Sequence[Job], workers: int | None = None, begun: Callable[[], object] = lambda: None) -> None:
@@ -243,6 +244,7 @@ def _run_notebook(job: Job, folder: Path, workers: int, loader: kernels.Loader |
     except RuntimeError as error:  # nbclient's DeadKernelError, or the kernel died before it answered
         if "ernel" not in str(error):
             raise
+        (folder / "room").write_bytes(bytes(ROOM))  # raises where the kernel died because the disk is full
         raise NotebookFailed(
             f"{job.name} failed: its kernel died; unless it said why, perhaps for want of memory; finished runs are "
             "kept, the same command goes on"
