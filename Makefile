@@ -1,15 +1,8 @@
 # Every target works on a fresh clone with nothing but python3 (3.11 or newer) and make.
 
-PROFILE ?=
-SECTION ?=
-PARAMS ?=
-JOBS ?=
 DEVICE ?= $(or $(MLI_DEVICE),auto)
 SCHEDULER ?= $(MLI_SCHEDULER)
 PORT ?= 8000
-TORCH_BACKEND ?=
-PYTHON ?=
-BENCH ?=
 GROUP :=
 ROUNDS ?= 3
 KILLS ?= 60

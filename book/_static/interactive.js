@@ -1,6 +1,7 @@
 // Figures with sliders (mli_utils/figures/moving.py): every setting was computed beforehand, Plotly draws the chosen one.
 (function () {
   function begin(root) {
+    root.dataset.drawn = "";
     const {always, cases, layout, values} = JSON.parse(root.querySelector("script[type='application/json']").textContent);
     const inputs = Array.from(root.querySelectorAll("input")), plot = root.querySelector(".plot");
     function draw() {
@@ -22,12 +23,7 @@
     new MutationObserver(draw).observe(document.documentElement, {attributeFilter: ["data-theme"]});
     draw();
   }
-  function all() {
-    document.querySelectorAll(".interactive:not([data-drawn])").forEach((root) => {
-      root.dataset.drawn = "";
-      begin(root);
-    });
-  }
+  const all = () => document.querySelectorAll(".interactive:not([data-drawn])").forEach(begin);
   if (document.readyState === "complete") all();
   else window.addEventListener("load", all);
 })();

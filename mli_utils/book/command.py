@@ -26,25 +26,27 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     top = Parser(prog="python -m mli_utils", description="Reproduce the paper and render the book.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, said, default in (
-        ("reproduce", "run every notebook afresh into its own store, then render the book", settings.DEFAULT_PROFILE),
-        ("book", "run every notebook from the record, training nothing, then render the book", "the best record"),
-        ("record", "write what the pages of a profile were made from into results/", settings.DEFAULT_PROFILE),
+    made = {}
+    for name, run, said in (
+        ("reproduce", make_book, "run every notebook afresh into its own store, then render the book"),
+        ("book", make_book, "run every notebook from the record, training nothing, then render the book"),
+        ("record", make_record, "write what the pages of a profile were made from into results/"),
+        ("pilot", make_pilot, "keep what the pages of profile pilot found of the claims, to say what decides them"),
+        ("data", make_data, "download and check every image set"),
+        ("lab", show_lab, "edit the notebooks in JupyterLab"),
+        ("serve", serve, "show the rendered book at an address of this machine"),
+        ("pdf", make_pdf, "the rendered book as one file, through Chromium"),
     ):
-        command = commands.add_parser(name, help=said, description=said)
-        command.add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")
-        command.add_argument("--section", default="", help="numbers or names of notebooks")
-        if name != "record":
-            command.add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
-            command.add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
-    commands.add_parser(
-        "pilot", help="keep what the pages of profile pilot found of the claims, to say what decides them"
-    )
-    commands.add_parser("data", help="download and check every image set")
-    commands.add_parser("lab", help="edit the notebooks in JupyterLab")
-    serve = commands.add_parser("serve", help="show the rendered book at an address of this machine")
-    serve.add_argument("--port", type=int, default=8000)
-    commands.add_parser("pdf", help="the rendered book as one file, through Chromium")
+        made[name] = commands.add_parser(name, help=said, description=said)
+        made[name].set_defaults(run=run)
+    for name in ("reproduce", "book", "record"):
+        default = "the best record" if name == "book" else settings.DEFAULT_PROFILE
+        made[name].add_argument("--profile", default="", help=f"a file of profiles/ (default: {default})")
+        made[name].add_argument("--section", default="", help="numbers or names of notebooks")
+    for name in ("reproduce", "book"):
+        made[name].add_argument("--jobs", type=int, help="notebooks side by side (default: 2 on a CPU, 1 on a GPU)")
+        made[name].add_argument("-p", dest="changes", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
+    made["serve"].add_argument("--port", type=int, default=8000)
     return top
 
 
@@ -62,7 +64,10 @@ def make_book(asked: argparse.Namespace) -> None:
         planned = [job for name in best for job in plans[best[name]] if job.name == name]
     profile = {job.name: job.profile for job in planned}.get(sources.LEDGER, planned[-1].profile)
     if asked.command == "reproduce" and settings.scheduler():
-        _check_cluster()
+        from mli_utils.runs import parallel
+
+        with parallel.workers():  # an error of the cluster comes before anything runs
+            pass
     began = time.monotonic()
     try:
         with JupyterBook() as book:
@@ -85,14 +90,6 @@ def _rendered(section: str, book: JupyterBook) -> str:
         return f"the book: {first}"
     page = first if not section else first.parent / "notebooks" / f"{jobs.section_name(section.split()[0])}.html"
     return f"the page: {page}; no page yet for {', '.join(lacking)}: 'make reproduce' makes the whole book"
-
-
-def _check_cluster() -> None:
-    """Connect to the cluster, so that it fails before anything runs."""
-    from mli_utils.runs import parallel
-
-    with parallel.workers():
-        pass
 
 
 def make_record(asked: argparse.Namespace) -> None:
@@ -167,16 +164,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     0: success, 1: failure, 2: invalid input, 130: Ctrl-C, 143: SIGTERM.
     """
-    commands = {
-        "reproduce": make_book,
-        "book": make_book,
-        "record": make_record,
-        "pilot": make_pilot,
-        "data": make_data,
-        "pdf": make_pdf,
-        "lab": show_lab,
-        "serve": serve,
-    }
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # prints `?` for characters that the terminal lacks
             stream.reconfigure(errors="replace")
@@ -185,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked = parser().parse_args(arguments)
         settings.resolve_paths()
         _have_home()
-        commands[asked.command](asked)
+        asked.run(asked)
     except MLIError as error:
         print(f"mli: {error}", file=sys.stderr)
         return error.exit_status

@@ -1,7 +1,6 @@
 """Plan the notebooks to run: check parameters and find unchanged pages before anything runs."""
 
 import ast
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from mli_utils.claims import ledger, sources, statements
 from mli_utils.core.config import FIELDS, InputError, choose, finite, grid
 from mli_utils.runs import provenance, settings
-from mli_utils.runs.files import canonical
+from mli_utils.runs.files import canonical, digest
 from mli_utils.runs.record import SUMS
 
 KINDS = {
@@ -66,15 +65,12 @@ class Job:
         measured = [settings.bench_file(), settings.bench_record()] if self.name == sources.SPEED else []
         if settings.mode() == "book":
             measured.append(settings.record_dir(self.profile) / SUMS)
-        hashed = hashlib.sha256()
-        for path in (self.source, *sorted(code), settings.root() / "requirements.lock", *measured):
-            hashed.update(path.read_bytes() if path.exists() else b"-")
+        files = (self.source, *sorted(code), settings.root() / "requirements.lock", *measured)
         asked = [self.profile, self.parameters, settings.mode(), settings.asked_device(), provenance.installed()]
-        asked.append(repr(self.claims))
+        asked += [repr(self.claims), [digest(path.read_bytes()) if path.exists() else "" for path in files]]
         if self.name == sources.LEDGER:
             asked.append(ledger.measured(self.profile))
-        hashed.update(canonical(asked).encode())
-        return hashed.hexdigest()
+        return digest(canonical(asked))
 
     def is_done(self) -> bool:
         """Return whether page and figures are intact and their dependencies unchanged."""
@@ -121,14 +117,12 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
         limits = notebook.metadata.get("limits", {})
         known_anywhere |= known.keys()
         parameters = {}
-        for parameter, value in (given.get(name) or {}).items():
-            choose(f"parameter of {name} in {file}:", parameter, known)
-            said = f"{file}: {name}: {parameter}"
-            parameters[parameter] = _checked(said, parameter, value, known[parameter], limits.get(parameter, {}))
-        for parameter in known.keys() & extra.keys():
-            value, default = extra[parameter], known[parameter]
-            said = f"{name}: {parameter}"
-            parameters[parameter] = _checked(said, parameter, value, default, limits.get(parameter, {}))
+        of_page = {parameter: value for parameter, value in extra.items() if parameter in known}
+        for where, changed in ((f"{file}: {name}", given.get(name) or {}), (name, of_page)):
+            for parameter, value in changed.items():
+                choose(f"parameter of {name} in {file}:", parameter, known)
+                default, limit = known[parameter], limits.get(parameter, {})
+                parameters[parameter] = _checked(f"{where}: {parameter}", parameter, value, default, limit)
         _check_fields(name, {**known, **parameters})
         of_page = tuple(claim for claim in claims if name in (claim.section, sources.LEDGER))
         jobs.append(Job(name, profile, parameters, networks, of_page))

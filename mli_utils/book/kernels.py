@@ -24,10 +24,9 @@ from pathlib import Path
 
 import psutil
 from ipykernel.kernelspec import make_ipkernel_cmd
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import default
 
 from mli_utils.runs import settings
 
@@ -50,16 +49,14 @@ def environment(folder: Path) -> dict[str, str]:
 
     Parameters
     ----------
-    folder : temporary folder for empty configuration files
+    folder : temporary folder for configuration files
     """
     folder.mkdir(parents=True, exist_ok=True)
-    empty = folder / "matplotlibrc"
-    empty.write_bytes(b"")
     return {
         **dict.fromkeys(PRIVATE, ""),
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
-        "MATPLOTLIBRC": str(empty),
+        "MATPLOTLIBRC": os.devnull,  # an empty file
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # ipykernel's default
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # silences a warning of the debugger
         "PYTHONPATH": settings.python_path(),
@@ -77,10 +74,6 @@ def manager(added: dict[str, str], loader: "Loader | None" = None) -> type[Async
     literal = {name: value.replace("$", "$$") for name, value in added.items()}  # Jupyter expands ${NAME}
     kernel = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python", env=literal)
 
-    class OnlyThis(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            return kernel
-
     class Forks(LocalProvisioner):
         async def launch_kernel(self, cmd: list[str], **how) -> dict:
             self.process = loader.fork(cmd, how["env"], how["cwd"])
@@ -88,6 +81,8 @@ def manager(added: dict[str, str], loader: "Loader | None" = None) -> type[Async
             return self.connection_info
 
     class Manager(AsyncKernelManager):
+        kernel_spec = kernel  # whatever is installed
+
         def __init__(self, **how):
             super().__init__(**how)
             sockets = os.path.join(tempfile.gettempdir(), f"mli-{uuid.uuid4().hex[:12]}")
@@ -95,10 +90,6 @@ def manager(added: dict[str, str], loader: "Loader | None" = None) -> type[Async
                 self.transport, self.ip = "ipc", sockets  # two programs may choose one TCP port at once
             if loader:
                 self.provisioner = Forks(parent=self, kernel_spec=kernel)
-
-        @default("kernel_spec_manager")
-        def _only_this(self) -> KernelSpecManager:
-            return OnlyThis()
 
     return Manager
 
@@ -208,7 +199,5 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str) -
 def kill_all() -> None:
     """Kill all child processes; calls that wait for a kernel raise."""
     for process in psutil.Process().children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue

@@ -62,15 +62,9 @@ def publish(notebook: nbformat.NotebookNode, name: str, about: dict) -> None:
             cell.source = FIGURE.sub(lambda figure: _with_below(figure, figures), cell.source)
     if lacking := figures.keys() - named:
         raise NotebookFailed(f"{name}: no {{glue:figure}} with a caption for {', '.join(sorted(lacking))}")
-    notebook.metadata["papermill"] = {
-        **notebook.metadata.papermill,
-        "input_path": f"notebooks/{name}.ipynb",
-        "output_path": f"book/notebooks/{name}.ipynb",
-    }
+    notebook.metadata.papermill.update(input_path=f"notebooks/{name}.ipynb", output_path=f"book/notebooks/{name}.ipynb")
     notebook.metadata["mli"] = {**about, "figures": list(figures), "claims": claimed}
-    line = nbformat.v4.new_markdown_cell(
-        f":::{{div}} made\n{origin(name, about)}\n:::", id="made", metadata={"tags": []}
-    )
+    line = nbformat.v4.new_markdown_cell(f":::{{div}} made\n{origin(name, about)}\n:::", id="made")
     first = next((place for place, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
     notebook.cells.insert(first + 1, line)
     _move_code(notebook)
@@ -171,7 +165,6 @@ def write() -> None:
 def status() -> str:
     """Return the status page in MyST Markdown: date, duration, machine, record and parameters of every page."""
     pages = {name: about for name in sources.sections() if (about := sources.about(name))}
-    profile = ", ".join(sorted({about["profile"] for about in pages.values()}))
     recorded = {about["profile"]: sources.recorded(about["profile"]) for about in pages.values()}
     record = {name: then for name, about in pages.items() if (then := recorded[about["profile"]].get(name))}
 
@@ -185,8 +178,8 @@ def status() -> str:
         "(status)=",
         "# Status",
         "",
-        f"Profile `{profile}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, with "
-        f"Python {of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; "
+        f"Profile `{of('profile')}`: numbers were {source}{mixed}. Pages were run on {of('device')}, {of('system')}, "
+        f"with Python {of('python')}, torch {of('torch')}, NumPy {of('numpy')} and scikit-learn {of('scikit-learn')}; "
         f"their times add up to {_seconds(sum(about['seconds'] for about in pages.values()))}. A `+` after a "
         "commit says that files differed from it.",
         "",
@@ -198,7 +191,7 @@ def status() -> str:
         cells = [f"{{doc}}`/notebooks/{name}`", _when(about), _seconds(about["seconds"]), f"`{about['code']}`"]
         cells += [_when(then), _seconds(then["work"]), f"`{then['code']}`"] if then else ["–"] * 3
         lines.append(f"| {' | '.join(cells)} |")
-    machines = sorted({then["device"] for then in record.values()}) if record else []
+    machines = sorted({then["device"] for then in record.values()})
     if machines and any(about["mode"] == "book" for about in pages.values()):
         lines += [
             "",

@@ -18,6 +18,7 @@ from mli_utils.runs.files import on_disk, replace_folder
 from mli_utils.runs.store import Store
 
 MOST_BYTES, MOST_FILES = 8_000_000, 30  # of a record, which every clone of the repository holds
+TABLE = "neighbours"  # the section whose table is data for others, too
 LEFT_OUT = ("used", "fingerprint", "claims", "files", "seal")  # fields of `about` that the record omits
 OF_THE_PAGE = ("parameters", "figures")  # the others say when, where and by which code it was computed
 
@@ -97,23 +98,12 @@ def write(jobs: Sequence[Job]) -> Path:
     from_record = any(page["mode"] == "book" for page in pages.values())
     then = before.json("about.json") or {} if others or from_record else {}
     about = {**then, **{name: _kept(page, then.get(name, {})) for name, page in pages.items()}}
+    in_order = {name: about[name] for name in sources.sections() if name in about}
     files = {
-        "about.json": _json({name: about[name] for name in sources.sections() if name in about}),
+        "about.json": (json.dumps(in_order, indent=1) + "\n").encode(),
         "claims.json": ledger.json_text(ledger.entries(profile, pages)).encode(),
     }
-    made = {name for page in pages.values() for name in page["files"]}
-    shown = (settings.root() / "README.md").read_text(encoding="utf-8")
-    wanted = {f"figures/{name}" for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", shown)}
-    wanted |= {name for name in made | kept.keys() if re.fullmatch(r"neighbours.*\.csv", name)}  # section 11's table
-    for path in sorted(wanted):
-        name = Path(path).name
-        if name in made:
-            picture = (sources.figures_folder() / name).read_bytes()
-            files[path] = _few_colours(picture) if name.endswith(".png") else picture
-        elif path in kept:
-            files[path] = kept[path]
-        elif not others:
-            raise MLIError(f"README.md shows {name}, which no page of profile {profile} has")
+    files |= _shown(profile, pages, then, kept)
     target.parent.mkdir(exist_ok=True)
     with on_disk("write", target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
         fresh = Path(folder) / profile
@@ -122,6 +112,27 @@ def write(jobs: Sequence[Job]) -> Path:
         record_benchmarks()
         replace_folder(target, fresh)
     return target
+
+
+def _shown(profile: str, pages: dict, then: dict, kept: dict) -> dict[str, bytes]:
+    """Return the README's figures and section 11's table: of these pages as they are now, of others as recorded."""
+    made = {name for page in pages.values() for name in page["files"]}
+    gone = {f"{name}.png" for page in pages for name in then.get(page, {}).get("figures", ())} - made
+    readme = (settings.root() / "README.md").read_text(encoding="utf-8")
+    wanted = {f"figures/{name}" for name in re.findall(rf"results/{profile}/figures/([\w-]+\.png)", readme)}
+    tables_of = made if any(TABLE in page for page in pages) else kept
+    wanted |= {name for name in tables_of if re.fullmatch(rf"{TABLE}.*\.csv", name)}
+    files = {}
+    for path in sorted(wanted):
+        name = Path(path).name
+        if name in made:
+            found = (sources.figures_folder() / name).read_bytes()
+            files[path] = _few_colours(found) if name.endswith(".png") else found
+        elif path in kept and name not in gone:
+            files[path] = kept[path]
+        elif name in gone or set(pages) == set(sources.sections()):
+            raise MLIError(f"README.md shows {name}, which no page of profile {profile} has")
+    return files
 
 
 def _few_colours(png: bytes) -> bytes:
@@ -161,10 +172,6 @@ def _kept(about: dict, then: dict) -> dict:
     if about["mode"] == "book":
         kept |= {key: value for key, value in then.items() if key not in OF_THE_PAGE}
     return kept
-
-
-def _json(value) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def record_benchmarks() -> None:

@@ -48,47 +48,44 @@ def run(jobs: Sequence[Job], workers: int | None = None, begun: Callable[[], obj
     """
     if workers is not None and not 1 <= workers <= 64:
         raise InputError(f"JOBS={workers} is not allowed; allowed: from 1 to 64")
-    with warnings.catch_warnings():
+    ledger = [job for job in jobs if job.name == sources.LEDGER]
+    with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")  # from papermill and Jupyter, whose real problems are errors
-        with ExitStack() as stack:
-            started: list[kernels.Loader | None] = []
-
-            def loader(workers: int, todo: Sequence[Job]) -> kernels.Loader | None:
-                """Return the process to fork from, which the ledger shares with the sections before it."""
-                if not started:
-                    begun()
-                    started.append(stack.enter_context(_loader(workers, [job.name for job in todo])))
-                return started[0]
-
-            _run_changed([job for job in jobs if job.name != sources.LEDGER], workers, loader)
-            _run_changed([job for job in jobs if job.name == sources.LEDGER], workers, loader)
+        loader = None
+        for some in ([job for job in jobs if job not in ledger], ledger):
+            if not (todo := _changed(some)):
+                continue
+            place = settings.device()
+            count = min(workers or (min(2, provenance.cores()) if place == "cpu" else 1), len(todo))
+            if not loader:  # the ledger's kernel is forked from the sections' process, if there is one
+                begun()
+                loader = stack.enter_context(_loader(count, [job.name for job in todo]))
+            _run_all(todo, provenance.device_name(place), count, loader)
 
 
-def _run_changed(jobs: Sequence[Job], workers: int | None, loader: Callable[..., kernels.Loader | None]) -> None:
+def _changed(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs whose pages are to be made, longest first; say of the others that they are unchanged."""
     todo = [job for job in jobs if not job.is_done()]
     for job in jobs:
         if job not in todo:
-            _say(f"{job.name}: unchanged")
+            print(f"{job.name}: unchanged", flush=True)
             _remove_leftovers(job)
-    if not todo:
-        return
-    known = sources.recorded(todo[0].profile)
-    todo.sort(key=lambda job: -known.get(job.name, {}).get("work", 0))  # longest first
-    place = settings.device()
-    device = provenance.device_name(place)
+    known = sources.recorded(todo[0].profile) if todo else {}
+    return sorted(todo, key=lambda job: -known.get(job.name, {}).get("work", 0))
+
+
+def _run_all(jobs: Sequence[Job], device: str, workers: int, loader: kernels.Loader | None) -> None:
     failed = []
-    workers = min(workers or (min(2, provenance.cores()) if place == "cpu" else 1), len(todo))
-    forked = loader(workers, todo)
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(execute, job, device, workers, forked): job for job in todo}
+        futures = {pool.submit(execute, job, device, workers, loader): job for job in jobs}
         try:
             for future in as_completed(futures):
                 name = futures[future].name
                 try:
                     seconds = future.result()
-                    _say(f"{name}: unchanged" if seconds is None else f"{name}: {seconds:.0f} s")
+                    print(f"{name}: unchanged" if seconds is None else f"{name}: {seconds:.0f} s", flush=True)
                 except MLIError as error:
-                    _say(f"{name}: failed")
+                    print(f"{name}: failed", flush=True)
                     failed.append(error)
         except BaseException:  # interrupted
             pool.shutdown(wait=False, cancel_futures=True)
@@ -270,19 +267,11 @@ def _first_run(profile: str, entries: Sequence[str]) -> str | None:
 def _failure(job: Job, error) -> MLIError:
     """Convert a notebook's exception: keep the message of an `MLIError`, else show the cell and the traceback."""
     importlib.import_module("mli_utils.runs.trained")  # defines every `MLIError` that a notebook may raise
-    kind = next((kind for kind in _kinds(MLIError) if kind.__name__ == error.ename), None)
-    if kind:
-        return (InputError if kind.exit_status == InputError.exit_status else NotebookFailed)(
-            f"{job.name}: {error.evalue}"
-        )
+    known = {kind.__name__: kind for kind in (MLIError, *MLIError.__subclasses__())}
+    if kind := known.get(error.ename):
+        raised = InputError if kind.exit_status == InputError.exit_status else NotebookFailed
+        return raised(f"{job.name}: {error.evalue}")
     return NotebookFailed(f"{job.name} failed.{error}\nThe cell:\n\n{error.source}\n\n{error.ename}: {error.evalue}")
-
-
-def _kinds(of: type) -> Iterator[type]:
-    """Yield a class and all its subclasses."""
-    yield of
-    for kind in of.__subclasses__():
-        yield from _kinds(kind)
 
 
 def count_kept(profile: str) -> str:
@@ -312,7 +301,3 @@ class _Progress:
 
     def flush(self) -> None:
         sys.stderr.flush()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -135,19 +134,18 @@ def _copy_assets(folder: Path) -> None:
     Raises
     ------
     InputError
-        MathJax's package is not installed, or does not list its files.
+        MathJax's package is not installed.
     """
     try:
-        files = metadata.files("sphinx-mathjax-offline")
+        package = metadata.distribution("sphinx-mathjax-offline")
     except metadata.PackageNotFoundError:
-        files = None
-    if not files:
-        raise InputError("the package sphinx-mathjax-offline is not installed by pip; the book ships its files")
+        raise InputError(
+            "the package sphinx-mathjax-offline is not installed by pip; the book ships its files"
+        ) from None
+    mathjax = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
     wanted = {folder / SCRIPT: plotly_script()}
-    for file in files:
-        if file.name == "tex-chtml.js" or file.suffix == ".woff":
-            inside = Path(*file.parts[file.parts.index("mathjax") + 1 :])
-            wanted[folder / "_static/mathjax" / inside] = Path(str(file.locate()))
+    for file in (mathjax / "tex-chtml.js", *mathjax.rglob("*.woff")):
+        wanted[folder / "_static/mathjax" / file.relative_to(mathjax)] = file
     for target, source in wanted.items():
         if not target.exists() or target.read_bytes() != source.read_bytes():  # absent or outdated
             write_atomically(target, source.read_bytes())
@@ -187,36 +185,22 @@ def other_hosts(site: Path) -> list[str]:
 
 def _asked(page: str) -> list[str]:
     """List the addresses on other hosts that a page makes a browser fetch."""
-    reader = _Fetches()
-    reader.feed(page)
-    reader.close()
-    return reader.asked
+    from bs4 import BeautifulSoup
 
-
-class _Fetches(HTMLParser):
-    """Collects in `asked` the addresses on other hosts that a page makes a browser fetch."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked: list[str] = []
-        self.inside: re.Pattern | None = None  # what to look for in an element's text
-
-    def handle_starttag(self, tag, attrs):
-        given = {name: value or "" for name, value in reversed(attrs)}  # of two with one name the first counts
-        self.asked += IN_STYLE.findall(given.get("style", "")) + _fetched(tag, given)
-        kind = given.get("type", "")
-        runs = kind in ("", "module") or "javascript" in kind  # others hold data
-        self.inside = {"style": IN_STYLE, "script": IN_SCRIPT if runs else None}.get(tag)
-        if tag == "iframe":
-            self.asked += _asked(given.get("srcdoc", ""))
-        elif tag == "meta" and given.get("http-equiv", "").lower() == "refresh":
-            self.asked += ADDRESS.findall(given.get("content", ""))
-
-    def handle_data(self, data):
-        self.asked += self.inside.findall(data) if self.inside else []
-
-    def handle_endtag(self, tag):
-        self.inside = None
+    asked = []
+    for element in BeautifulSoup(page, "html.parser", on_duplicate_attribute="ignore").find_all(True):
+        given = {name: " ".join([value] if isinstance(value, str) else value) for name, value in element.attrs.items()}
+        asked += IN_STYLE.findall(given.get("style", "")) + _fetched(element.name, given)
+        text, kind = element.string or "", given.get("type", "")
+        if element.name == "style":
+            asked += IN_STYLE.findall(text)
+        elif element.name == "script" and (kind in ("", "module") or "javascript" in kind):  # others hold data
+            asked += IN_SCRIPT.findall(text)
+        elif element.name == "iframe":
+            asked += _asked(given.get("srcdoc", ""))
+        elif element.name == "meta" and given.get("http-equiv", "").lower() == "refresh":
+            asked += ADDRESS.findall(given.get("content", ""))
+    return asked
 
 
 def _fetched(tag: str, given: dict[str, str]) -> list[str]:

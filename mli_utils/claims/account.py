@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mli_utils.claims import sources
 from mli_utils.claims.ledger import LEVEL, measured, score
-from mli_utils.claims.statements import BADGES, FEWEST, VERDICTS, Predicate, card, counted, load
+from mli_utils.claims.statements import BADGES, FEWEST, SOURCES, VERDICTS, Predicate, card, counted, load
 from mli_utils.claims.verdicts import OTHER_TOLERANCES
 from mli_utils.core.config import InputError
 from mli_utils.core.words import span
@@ -28,12 +28,6 @@ LOOKS = {  # verdict: marker, colour
 }
 OTHER = "other profile"  # of a mark
 ORDER = ("fails", "undecided", "holds", "not run")  # of cards: what was learned first
-GROUPS = {  # heading of the claims of a source
-    "abstract": "What the paper states",
-    "section": "What the paper is reported to state",
-    "neighbour": "What the works around it state",
-    "ours": "What this book adds",
-}
 
 
 def ledger() -> pd.DataFrame:
@@ -183,7 +177,7 @@ def show_ledger(ledger: pd.DataFrame) -> None:
     """Display a card for each claim: by source, then by verdict, failures first. `ledger.js` filters them."""
     from IPython.display import Markdown, display
 
-    for source, heading in GROUPS.items():
+    for source, heading in SOURCES.items():
         rows = ledger[ledger.source == source].to_dict("records")
         if rows:
             rows = sorted(rows, key=lambda row: ORDER.index(row["verdict"]))

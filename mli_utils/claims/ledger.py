@@ -58,19 +58,15 @@ def measured(profile: str) -> dict[str, dict]:
         shown = dated[claim.section]
         then = records[shown].get(claim.id, {})
         bound_set = dates.get(claim.id) if dates else then.get("bound_set")
-        others = {one: record[claim.id] for one, record in records.items() if one != shown and claim.id in record}
+        beside = {one: record.get(claim.id, NOT_RUN) for one, record in records.items() if one != shown}
+        others = {one: it for one, it in beside.items() if it["value"] is not None and it["bound_set"] == bound_set}
         found[claim.id] = {key: entry.get(key, none) for key, none in NOT_RUN.items()} | {
             "needed": design.clusters_needed(claim, piloted.get(claim.id)),
             "bound_set": bound_set,
             "profile": shown,
-            "others": {one: other for one, other in others.items() if _comparable(other, bound_set)},
+            "others": others,
         }
     return corrected(found)
-
-
-def _comparable(recorded: dict, bound_set: str | None) -> bool:
-    """Tell whether a record has a value of a claim, judged by its present quantity and bound."""
-    return recorded["value"] is not None and recorded["bound_set"] == bound_set
 
 
 def corrected(found: dict[str, dict]) -> dict[str, dict]:

@@ -181,18 +181,22 @@ def recorded(profile: str) -> dict[str, dict]:
 
 def title(section: str) -> str:
     """Return a section's number and title; its name if it has no title."""
-    found = re.search(r'"# ([^"\\]+)', source(section).read_text(encoding="utf-8"))
+    found = re.search(r"^# (.+)", _prose(section), re.M)
     return f"{section.partition('_')[0].lstrip('0')}  {found[1]}" if found else section
 
 
 def figures(section: str) -> list[str]:
     """List the figures that a section's prose names."""
+    return re.findall(r"^[:`]{3,}\{glue:figure\} *(\S+)", _prose(section), re.M)
+
+
+def _prose(section: str) -> str:
+    """Return a section's Markdown; empty if its notebook cannot be read, which `read_notebook` reports."""
     try:
         cells = json.loads(source(section).read_bytes())["cells"]
-        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
-    except (OSError, ValueError, KeyError, TypeError):  # `read_notebook` reports the error
-        return []
-    return [name for text in texts for name in re.findall(r"^[:`]{3,}\{glue:figure\} *(\S+)", text, re.M)]
+        return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def owners(but: str) -> dict[str, str]:

@@ -9,7 +9,12 @@ from mli_utils.claims import sources
 from mli_utils.core.config import InputError, choose
 
 FILE = "book/claims.yml"
-SOURCES = ("abstract", "section", "neighbour", "ours")
+SOURCES = {  # where a statement is from: heading of such claims in the ledger
+    "abstract": "What the paper states",
+    "section": "What the paper is reported to state",
+    "neighbour": "What the works around it state",
+    "ours": "What this book adds",
+}
 OVER = {  # kind of estimate: values that a section passes
     "mean": "a Series of numbers, whose index names the cluster of each",
     "share": "a Series of true or false, whose index names the cluster of each",

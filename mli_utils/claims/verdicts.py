@@ -112,7 +112,7 @@ def _estimate(claim: Claim, values) -> Mapping:
     if claim.over == "estimate":
         if set(values) != set(ESTIMATE):
             raise ValueError
-        return values
+        return {name: (int if name == "n" else float)(values[name]) for name in ESTIMATE}
     if claim.over == "exact":
         return {"mean": float(values), "low": math.nan, "high": math.nan, "n": int(math.isfinite(values))}
     numbers, named = values.astype(float), set(values.index.names)

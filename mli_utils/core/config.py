@@ -72,6 +72,12 @@ def choose(what: str, value, known: Iterable):
     raise InputError(f"unknown {what} {value!r}{hint}; known: {', '.join(map(str, known))}")
 
 
+def check_columns(what: str, frame, columns: Iterable[str]) -> None:
+    """Raise InputError if a frame lacks one of these columns."""
+    if lacking := [name for name in columns if name not in frame]:
+        raise InputError(f"{what}: no column {', '.join(lacking)}; the frame has {', '.join(map(str, frame))}")
+
+
 KINDS: dict = {str: (str, "a name"), int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
 
 
@@ -231,17 +237,15 @@ def grid(**fields) -> list[RunConfig]:
     >>> [c.seed for c in grid(depth=10, seed=range(3))]
     [0, 1, 2]
     """
-    lists = [value if _is_list(value) else [value] for value in fields.values()]
+    lists = [
+        value if isinstance(value, Iterable) and not isinstance(value, str) else [value] for value in fields.values()
+    ]
     return [make_config(**dict(zip(fields, values, strict=True))) for values in itertools.product(*lists)]
 
 
 def independent(configs: Iterable[RunConfig], first_seed: int = 0) -> list[RunConfig]:
     """Give every configuration a seed of its own, from `first_seed` up, so that no two runs share anything random."""
     return [config.replace(seed=first_seed + i) for i, config in enumerate(configs)]
-
-
-def _is_list(value) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str)
 
 
 def finite(value) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import evaluate, has_batch_norm, plain_float32, statistics_of, sum_metrics
+from mli_utils.core.evaluation import batch_norms, evaluate, plain_float32, statistics_of, sum_metrics
 from mli_utils.core.networks import Line, Network, Statistics, first_product
 from mli_utils.core.parameters import Params, device_of, mix, output_bias, parameter_groups, without_output_bias
 from mli_utils.core.paths import SCHEDULES, alpha_grid, interpolate_parameters, schedules
@@ -27,7 +27,7 @@ def curve(
     """
     points, of_weights = alpha_grid(alphas), SCHEDULES[schedules(path)["weights"]]
     normalised_by = None
-    if statistics != "recomputed" and has_batch_norm(model):
+    if statistics != "recomputed" and batch_norms(model):
         pixels = images.images.to(device_of(start))
         at_start, at_end = (statistics_of(model, ends, pixels) for ends in (start, end))
         shares = points if statistics == "interpolated" else np.ones_like(points)
@@ -67,7 +67,7 @@ class Bias:
 
 @torch.no_grad()
 def biased(
-    model: Network, start: Params, end: Params, alphas, biases: Sequence[Bias], images: ImageSet, centred: bool = False
+    model: Network, ends: Sequence[Params], images: ImageSet, points, biases: Sequence[Bias], centred: bool = False
 ) -> dict[str, np.ndarray]:
     """Measure `loss`, `wrong` and `as_largest`, (biases, points), on the linear path, with each output bias at its end.
 
@@ -75,12 +75,11 @@ def biased(
     `as_largest` is the share of predictions of the class with the largest given bias (the first of ties). `centred`
     takes from each image's logits, before the bias is added, their mean over images.
     """
-    points, device = alpha_grid(alphas), device_of(start)
+    device, bias = device_of(ends[0]), output_bias(ends[0])
     pixels, labels = images.images.to(device), images.labels.to(device)
-    bias = output_bias(start)
-    start, end = without_output_bias(start), without_output_bias(end)
+    start, end = map(without_output_bias, ends)
     bias = torch.zeros(len(biases[0].values), device=device) if bias is None else bias
-    at_once = len(pixels) if model.stacked or has_batch_norm(model) else model.samples_at_once
+    at_once = len(pixels) if model.stacked or batch_norms(model) else model.samples_at_once
     parts = []
     with plain_float32():
         for chosen in chunks(len(points), model, device):

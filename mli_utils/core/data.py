@@ -112,12 +112,8 @@ def class_sizes(n: int, classes: int, imbalance: float) -> np.ndarray:
 def training_set(config: RunConfig, whole: ImageSet) -> ImageSet:
     """Select the images that a run is trained and evaluated on from the whole training split.
 
-    Each class contributes its first images, interleaved so that any prefix is as imbalanced as the whole.
-
-    Raises
-    ------
-    InputError
-        A class would be empty, or has fewer images than `imbalance` requires.
+    Each class contributes its first images, interleaved so that any prefix is as imbalanced as the whole. InputError
+    if a class would be empty, or has fewer images than `imbalance` requires.
     """
     if config.imbalance == 1:
         return whole.first(config.n_train)

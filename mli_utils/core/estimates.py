@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy  # loads scipy.stats, which takes a second, when first asked for it
 
+from mli_utils.core.config import InputError, check_columns, choose
+
 LEVEL = 0.95  # confidence level of every interval
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles at the ends of an interval
 ESTIMATE = ("mean", "low", "high", "n")
@@ -23,11 +25,12 @@ CLUSTER = "its cluster"
 
 def mean_and_interval(values: Iterable[float]) -> dict:
     """Estimate a mean with Student's t interval; NaN and infinities are left out, and n < 2 gives no interval."""
-    values = _finite(values)
-    mean, n = _mean(values), len(values)
+    found = np.asarray(list(values), float)
+    found = found[np.isfinite(found)]
+    mean, n = _mean(found), len(found)
     if n < 2:
         return _estimate(mean, n=n)
-    half = scipy.stats.t.ppf(TAILS[1], n - 1) * values.std(ddof=1) / math.sqrt(n)
+    half = scipy.stats.t.ppf(TAILS[1], n - 1) * found.std(ddof=1) / math.sqrt(n)
     return _estimate(mean, mean - half, mean + half, n=n)
 
 
@@ -95,7 +98,10 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
 
 
 def intervals(
-    frame: pd.DataFrame, by: list[str], measures: Sequence[str], ranges: Mapping[str, tuple[float, float]] | None = None
+    frame: pd.DataFrame,
+    by: str | list[str],
+    measures: Sequence[str],
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """Estimate the mean of each measure in each group by `mean_and_interval`.
 
@@ -103,7 +109,7 @@ def intervals(
     ----------
     frame : pandas.DataFrame
         One row per run.
-    by : list of str
+    by : str or list of str
         Columns that define the groups.
     measures : sequence of str
         Columns to estimate.
@@ -114,7 +120,14 @@ def intervals(
     -------
     pandas.DataFrame
         One row per group and measure: `by`, `measure` (its column), `mean`, `low`, `high` (95 %) and `n`.
+
+    Raises
+    ------
+    InputError
+        A column is missing, or `ranges` has something else than a measure.
     """
+    by = [by] if isinstance(by, str) else list(by)
+    check_columns("intervals", frame, [*by, *measures])
     rows = [
         {**dict(zip(by, values, strict=True)), "measure": measure, **mean_and_interval(group[measure])}
         for values, group in frame.groupby(by, sort=False, dropna=False)
@@ -122,6 +135,7 @@ def intervals(
     ]
     found = pd.DataFrame(rows, columns=[*by, "measure", *ESTIMATE])
     for measure, (least, most) in (ranges or {}).items():
+        choose("measure with a range:", measure, measures)
         ends = found.loc[found.measure == measure, ["low", "high"]].clip(least, most)
         found.loc[ends.index, ["low", "high"]] = ends
     return found
@@ -145,7 +159,16 @@ def paired_differences(frame: pd.DataFrame, by: str, base: str, measures: Sequen
     -------
     pandas.DataFrame
         One row per group, except `base`, and measure: `by`, `measure`, `mean`, `low`, `high` (95 %) and `n`.
+
+    Raises
+    ------
+    InputError
+        A column is missing, no group is `base`, or two rows of a group share their seed.
     """
+    check_columns("paired_differences", frame, [by, "seed", *measures])
+    choose(f"{by} to compare with:", base, frame[by].unique())
+    if frame.duplicated([by, "seed"]).any():
+        raise InputError(f"paired_differences: {by} and seed do not tell the rows apart; allowed: one row of each")
     wide = frame.set_index([by, "seed"])[list(measures)].unstack("seed")
     rows = [
         {by: value, "measure": measure, **mean_and_interval(wide.loc[value, measure] - wide.loc[base, measure])}
@@ -209,20 +232,6 @@ def without_each(whole: float, rests: np.ndarray, scale: Callable, back: Callabl
     return _estimate(whole, min(low, whole), max(high, whole), n=n)
 
 
-def rank_correlations(
-    frame: pd.DataFrame, x: Iterable[str], y: Iterable[str], given: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Estimate `rank_correlation` for every pair, plain and controlling for `given`; one row per pair and kind."""
-    kinds = {"plain": (), f"given {' and '.join(given).replace('_', ' ')}": tuple(given)} if given else {"plain": ()}
-    rows = [
-        {"x": one, "y": other, "kind": kind, **rank_correlation(frame, one, other, held)}
-        for one in x
-        for other in y
-        for kind, held in kinds.items()
-    ]
-    return pd.DataFrame(rows)
-
-
 def determination(measured: Iterable[float], predicted: Iterable[float]) -> float:
     """Compute R² = 1 − Σ(measured − predicted)² / Σ(measured − mean)²; NaN where `measured` is constant or empty."""
     measured, predicted = (np.asarray(values, float) for values in (measured, predicted))
@@ -250,11 +259,6 @@ def at_most(values: pd.Series, bound: float) -> pd.Series:
 
 def _estimate(mean: float = math.nan, low: float = math.nan, high: float = math.nan, *, n: int) -> dict:
     return {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
-
-
-def _finite(values: Iterable[float]) -> np.ndarray:
-    values = np.asarray(list(values), float)
-    return values[np.isfinite(values)]
 
 
 def _mean(values: np.ndarray) -> float:

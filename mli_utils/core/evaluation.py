@@ -6,10 +6,12 @@ batch statistics differ from the statistics of the set. So the whole set passes 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mli_utils.core.networks import Line, Network, Statistics, set_of_each
 from mli_utils.core.parameters import Params, unstack
@@ -48,8 +50,8 @@ def watching(hooks: Sequence) -> Iterator[None]:
             hook.remove()
 
 
-def has_batch_norm(model: Network) -> bool:
-    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+def batch_norms(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
 
 
 @torch.no_grad()
@@ -69,19 +71,14 @@ def whole_set(model: Network, params: Params, images: torch.Tensor) -> torch.Ten
 def statistics_of(model: Network, params: Params, images: torch.Tensor) -> Statistics:
     """Return the batch-norm statistics of `whole_set`, for `Network.logits`; empty without batch norm."""
     found: Statistics = {}
-    if not has_batch_norm(model):
-        return found
 
-    def note(name):
-        def hook(module, inputs):
-            variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-            found.update({f"{name}.running_mean": mean, f"{name}.running_var": variance})
+    def note(name, module, inputs):
+        variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+        found.update({f"{name}.running_mean": mean, f"{name}.running_var": variance})
 
-        return hook
-
-    norms = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    with watching([module.register_forward_pre_hook(note(name)) for name, module in norms]):
-        whole_set(model, params, images)
+    if norms := batch_norms(model):
+        with watching([model.get_submodule(name).register_forward_pre_hook(partial(note, name)) for name in norms]):
+            whole_set(model, params, images)
     return found
 
 
@@ -143,7 +140,7 @@ def evaluate(
     """
     at_once = model.samples_at_once
     parts = [slice(first, first + at_once) for first in range(0, labels.shape[-1], at_once)]
-    if statistics is None and has_batch_norm(model):
+    if statistics is None and batch_norms(model):
         networks = unstack(params)
         sets = set_of_each(images, len(networks))
         whole = [whole_set(model, one, some) for one, some in zip(networks, sets, strict=True)]

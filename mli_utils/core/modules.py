@@ -7,18 +7,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import data as loading
 
 from mli_utils.core.config import InputError
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import plain_float32, sum_metrics, watching
+from mli_utils.core.evaluation import batch_norms, plain_float32, sum_metrics, watching
 from mli_utils.core.parameters import Params, Use, use_of
 
 LOSSES = ("cross_entropy", "mse")
@@ -167,13 +167,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def outputs_of(model: nn.Module, tensors: Params, inputs: dict) -> torch.Tensor:
-    """Return the outputs (samples, …) at these parameters and buffers, float32.
-
-    Raises
-    ------
-    InputError
-        The module returns neither a tensor nor something with `logits`.
-    """
+    """Return the outputs (samples, …) at these parameters and buffers, float32; InputError if they are no logits."""
     named = any(isinstance(name, str) for name in inputs)
     found = functional_call(model, tensors, () if named else tuple(inputs.values()), inputs if named else {})
     found = found.get("logits") if isinstance(found, Mapping) else getattr(found, "logits", found)
@@ -194,21 +188,12 @@ class Pass:
 
 
 def trace(model: nn.Module, tensors: Params, batch: Batch) -> Pass:
-    """Call the module on two samples, in evaluation mode, and note where it uses what.
-
-    Raises
-    ------
-    InputError
-        The module does not take the inputs.
-    """
+    """Call the module on two samples, in evaluation mode, and note where it uses what; InputError if it raises."""
     called: list[tuple[str, int]] = []
 
-    def note(name):
-        def hook(module, arguments, output):
-            sized = isinstance(output, torch.Tensor) and output.ndim
-            called.append((name, output.nbytes // max(1, len(output)) if sized else 1))
-
-        return hook
+    def note(name, module, arguments, output):
+        sized = isinstance(output, torch.Tensor) and output.ndim
+        called.append((name, output.nbytes // max(1, len(output)) if sized else 1))
 
     own, norms = dict(model.named_parameters()), batch_norms(model)
     params = {name: value.detach().requires_grad_() for name, value in tensors.items() if name in own}
@@ -217,7 +202,7 @@ def trace(model: nn.Module, tensors: Params, batch: Batch) -> Pass:
     try:
         with (
             torch.enable_grad(),
-            watching([module.register_forward_hook(note(name)) for name, module in model.named_modules()]),
+            watching([module.register_forward_hook(partial(note, name)) for name, module in model.named_modules()]),
         ):
             outputs = outputs_of(model, {**tensors, **params}, leaves)
     except InputError:
@@ -231,10 +216,6 @@ def trace(model: nn.Module, tensors: Params, batch: Batch) -> Pass:
 
 
 # ── Batch norm ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def batch_norms(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
 
 
 class _Reached(Exception):
@@ -276,13 +257,7 @@ def normalise(model: nn.Module, tensors: Params, norms: Sequence[str], batches: 
 
 
 def check_targets(batches: Sequence[Batch], outputs: torch.Tensor, loss: Loss) -> int | None:
-    """Return the number of classes, None for other losses than cross-entropy.
-
-    Raises
-    ------
-    InputError
-        An unknown loss, or one that does not fit outputs and targets.
-    """
+    """Return the number of classes, None for other losses than cross-entropy; InputError if the loss does not fit."""
     if loss != "cross_entropy":
         if loss not in LOSSES and not callable(loss):
             raise InputError(f"loss={loss!r} is not allowed; allowed: {', '.join(LOSSES)}, or loss(outputs, targets)")

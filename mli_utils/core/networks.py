@@ -54,16 +54,13 @@ class Network(nn.Module):
     def logits(self, params: Params, images: torch.Tensor, statistics: Statistics | None = None) -> torch.Tensor:
         """Compute logits: (samples, classes), or (stack, samples, classes) at stacked parameters.
 
+        InputError if the names in `params` differ from the network's.
+
         Parameters
         ----------
         images : (samples, channels, height, width); with stacked parameters also (stack, samples, …), one batch per
             network
         statistics : batch-norm statistics; None: the batch's own
-
-        Raises
-        ------
-        InputError
-            The names in `params` differ from the network's.
         """
         own = own_parameters(self, params)
         if self.stacked:

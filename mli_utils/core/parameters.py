@@ -47,12 +47,7 @@ def parameter_groups(model: nn.Module, use: Use | None = None) -> dict[str, Grou
     Groups follow from the types of modules and the names of parameters. Without `use`, layers are numbered in the order
     of definition, and the last parameter is the output bias if it is a bias. Residual blocks count along their main
     branch: a shortcut convolution has the layer of the block's first convolution. Parameters that a module's class
-    lists in `inputs`, such as position embeddings, are first-layer weights.
-
-    Raises
-    ------
-    InputError
-        Neither module nor name tell a parameter's group.
+    lists in `inputs`, such as position embeddings, are first-layer weights. InputError if nothing tells a group.
     """
     groups: dict[str, Group] = {}
     layer, last = 0, 0

@@ -35,13 +35,7 @@ PATHS = {
 
 
 def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
-    """Return the schedule of every group, for a named path or {group: schedule}.
-
-    Raises
-    ------
-    InputError
-        An unknown path, group or schedule, or a group without a schedule.
-    """
+    """Return the schedule of every group, for a named path or {group: schedule}; InputError if one is unknown."""
     if isinstance(path, str):
         return PATHS[choose("path", path, PATHS)]
     for group, schedule in path.items():
@@ -54,13 +48,7 @@ def schedules(path: str | Mapping[str, str]) -> dict[str, str]:
 
 
 def named_paths(paths: str | Mapping | Iterable) -> dict[str, str | Mapping[str, str]]:
-    """Return the paths by name that one name, several, or {name: path} ask for.
-
-    Raises
-    ------
-    InputError
-        No path, a path without a name, or what `schedules` raises.
-    """
+    """Return the paths by name that one name, several, or {name: path} ask for; InputError if none or unknown."""
     if not isinstance(paths, Mapping):
         paths = {choose("path", name, PATHS): name for name in ([paths] if isinstance(paths, str) else paths)}
     if not paths:
@@ -75,10 +63,7 @@ def named_paths(paths: str | Mapping | Iterable) -> dict[str, str | Mapping[str,
 def alpha_grid(alphas: int | Sequence[float] | np.ndarray) -> np.ndarray:
     """Return a curve's points as float64: `alphas` equally spaced ones from 0 to 1, or those listed.
 
-    Raises
-    ------
-    InputError
-        `alphas` is below 2, or a list that is empty, not increasing or outside [0, 1].
+    InputError for fewer than 2, or a list that is empty, not increasing or outside [0, 1].
     """
     if isinstance(alphas, (int, np.integer)):
         if alphas < 2:
@@ -122,7 +107,11 @@ def interpolate_parameters(
     """
     alpha_grid(np.atleast_1d(alpha))
     for side, params in (("start", start), ("end", end)):
-        _check_fit(model, side, params)
+        own = own_parameters(model, params, f" at the {side}")
+        for name, value in params.items():
+            if value.shape != own[name].shape:
+                there, allowed = tuple(value.shape), tuple(own[name].shape)
+                raise InputError(f"{name} at the {side} has the shape {there}; allowed: {allowed}, the network's own")
     return interpolate_groups(parameter_groups(model), start, end, alpha, path)
 
 
@@ -136,15 +125,6 @@ def interpolate_groups(
         share = SCHEDULES[schedule](points, group.layer)
         there[name] = mix(start[name], end[name], share if np.ndim(alpha) else share.item())
     return there
-
-
-def _check_fit(model: nn.Module, side: str, params: Params) -> None:
-    """Raise InputError where names or shapes of parameters at one end differ from the network's."""
-    own = own_parameters(model, params, f" at the {side}")
-    for name, value in params.items():
-        if value.shape != own[name].shape:
-            there, allowed = tuple(value.shape), tuple(own[name].shape)
-            raise InputError(f"{name} at the {side} has the shape {there}; allowed: {allowed}, the network's own")
 
 
 # Starting points of paths to one trained network (section 10), each as `start(model, config, (θ(0), θ(T)))`.

@@ -1,13 +1,16 @@
 """Plateau and bump of a curve, and the step at which a class is learned (sections 01 and 07)."""
 
+from numbers import Real
+
 import numpy as np
 import pandas as pd
 
-from mli_utils.core.config import DATASETS, FIELDS, InputError
+from mli_utils.core.config import DATASETS, FIELDS, InputError, check_columns
 
 ALONG = ("alpha", "alpha_weights", "alpha_bias")  # columns with a row's position on a path or square
 APART = (*FIELDS, "status", "start", "statistics", "path", "classes")  # columns that tell curves apart, as do texts
 FITTED_ERROR = 0.01  # largest training error of a fitted run
+RISE = 0.01  # nats; a curve whose loss rises by more is not monotone
 
 
 def crossing(alphas, values, threshold: float) -> float:
@@ -84,12 +87,10 @@ def plateau(curves: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     InputError
         A tolerance outside [0, 1), a frame that lacks a column of a curve, or one that repeats points of a curve.
     """
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance={tolerance} is not allowed; allowed: from 0 up to, but not, 1")
-    needed = ["dataset" if "classes" not in curves else "classes", "path", "alpha", "loss", "error"]
-    missing = [name for name in needed if name not in curves]
-    if missing:
-        raise InputError(f"the curves lack {', '.join(missing)}; needed: {', '.join(needed)}")
+    if not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
+        raise InputError(f"tolerance={tolerance!r} is not allowed; allowed: from 0 up to, but not, 1")
+    of_task = "dataset" if "classes" not in curves else "classes"
+    check_columns("curves", curves, [of_task, "path", "alpha", "loss", "error"])
     fields, arrays = split_curves(curves, keys_of(curves), ["alpha", "loss", "error"])
     rows = []
     for classes, curve in zip(classes_of(fields), arrays, strict=True):
@@ -156,7 +157,13 @@ def only_fitted(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         The same rows, with NaN in every measured column where the run is not `fitted`.
+
+    Raises
+    ------
+    InputError
+        The frame has no column `status`.
     """
+    check_columns("only_fitted", frame, ["status"])
     kept = (*FIELDS, *ALONG, "label")
     measured = [name for name in frame.select_dtypes("number") if name not in kept]
     return frame.assign(**{name: frame[name].where(frame.status == "fitted") for name in measured})

@@ -168,13 +168,8 @@ LATEST = 1e10  # time of the last escape up to which float64 resolves its steps
 def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0.1, final_loss: float = 1e-2) -> Flow:
     """Solve the r-homogeneous model from `initial_weights` and b(0) = 0 until the loss is `final_loss`.
 
-    Uses LSODA with the analytic Jacobian and relative tolerance 1e-8.
-
-    Raises
-    ------
-    InputError
-        r below 2 (the origin is then no saddle), k below 2, any argument outside its range, a flow that is too slow for
-        float64, or one that does not pass `final_loss`.
+    Uses LSODA with the analytic Jacobian and relative tolerance 1e-8. InputError for an argument outside its range (for
+    r below 2 the origin is no saddle), a flow that is too slow for float64, or one that does not pass `final_loss`.
     """
     for name, whole, low, high in (("r", r, 2, 50), ("k", k, 2, 100)):
         if not (isinstance(whole, (int, np.integer)) and low <= whole <= high):
@@ -265,7 +260,6 @@ class Law:
 
     logits : (alphas, samples, classes)
     signal, floor : (alphas, hidden layers), k and c
-    miss : (alphas, hidden layers), norm of what is left out over the norm of the outputs
     parts : (alphas, 3), sizes of what k, c and the output bias bring to the logits: root mean squares over images and
         classes, less each image's mean over classes, which decides nothing
     """
@@ -273,7 +267,6 @@ class Law:
     logits: torch.Tensor
     signal: np.ndarray
     floor: np.ndarray
-    miss: np.ndarray
     parts: np.ndarray
 
 
@@ -361,14 +354,13 @@ def law(
                 parts.append([outputs] if last else _summary(outputs.relu_(), targets, average))
             if last:
                 continue
-            dots, means, squares = (torch.cat(part) for part in zip(*parts, strict=True))
-            signal, floor, kept = _two_by_two(targets, dots, ROUNDING * whole.flatten(1).norm(dim=1))
-            kept = kept + (means.square().sum(2) * members.sum(1)).sum(1)
-            scalars.append(torch.stack([signal, floor, (1 - kept / squares).clamp(min=0).sqrt()]))
+            dots, means = (torch.cat(part) for part in zip(*parts, strict=True))
+            signal, floor = _two_by_two(targets, dots, ROUNDING * whole.flatten(1).norm(dim=1))
+            scalars.append(torch.stack([signal, floor]))
         sizes = [_size(factors[:, part], products[part]) for part in ([0, 2], [1, 3])]
         sizes.append(_size(of_bias.unsqueeze(1), b_end.view(1, 1, -1)))
-    k, c, miss = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((3, len(points), 0))
-    return Law(torch.cat([outputs for (outputs,) in parts]), k, c, miss, torch.stack(sizes, 1).cpu().numpy())
+    k, c = torch.stack(scalars, 2).cpu().numpy() if scalars else np.empty((2, len(points), 0))
+    return Law(torch.cat([outputs for (outputs,) in parts]), k, c, torch.stack(sizes, 1).cpu().numpy())
 
 
 def _size(factors: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
@@ -406,15 +398,12 @@ def _of_each_class(labels: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def _summary(outputs: torch.Tensor, targets: torch.Tensor, average: torch.Tensor) -> list[torch.Tensor]:
-    """Return outputs' inner products with the targets, (alphas, 2), their class means and their squared norms."""
-    flat = outputs.flatten(1)
-    return [flat @ targets.flatten(1).T, average @ outputs, flat.square().sum(1)]
+    """Return outputs' inner products with the targets, (alphas, 2), and their class means."""
+    return [outputs.flatten(1) @ targets.flatten(1).T, average @ outputs]
 
 
-def _two_by_two(
-    targets: torch.Tensor, dots: torch.Tensor, least: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solve the normal equations of the two targets for every α: k, c, and the squared norm of the fit, (alphas,).
+def _two_by_two(targets: torch.Tensor, dots: torch.Tensor, least: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Solve the normal equations of the two targets for every α: k and c, (alphas,).
 
     Targets are scaled to norm 1. One with a norm up to `least` is not used; of two that point the same way, only the
     first.
@@ -427,4 +416,4 @@ def _two_by_two(
     left = 1 - cosine**2
     c = (second - cosine * first) / left if left > 1e-9 else torch.zeros_like(second)
     k = first - cosine * c
-    return (k * scale[0]).to(dots), (c * scale[1]).to(dots), (k * first + c * second).to(dots)
+    return (k * scale[0]).to(dots), (c * scale[1]).to(dots)

@@ -70,36 +70,6 @@ def shape(config: RunConfig) -> tuple:
     return tuple(getattr(config, name) for name in (SHAPE if MODELS[config.model].stacked else FIELDS))
 
 
-@dataclass(frozen=True)
-class Step:
-    """A step that runs have just taken, for `Watch`.
-
-    number : steps taken before it
-    configs : the runs, in the order of the stack
-    labels : (stack, samples)
-    errors : (stack, samples, classes), ∂loss/∂logits before the update: (p − y)/samples, y smoothed where labels are
-    scale : (stack,), factors by which clipping shortened the gradients; None without clipping
-    of_lr : factor of the learning rate
-    """
-
-    number: int
-    configs: Sequence[RunConfig]
-    labels: torch.Tensor
-    errors: torch.Tensor
-    scale: torch.Tensor | None
-    of_lr: float
-
-
-class Watch:
-    """Observer of training, which changes nothing; a subclass replaces the methods that it needs."""
-
-    def log(self, step: int, configs: Sequence[RunConfig], logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """See the logits (stack, samples, classes) of the first training images at a logged step, the last included."""
-
-    def step(self, taken: Step) -> None:
-        """See a step."""
-
-
 Sets = ImageSet | Sequence[ImageSet]
 Rule = Callable[[Sequence[RunConfig], Sequence[float]], Sequence[bool]]  # runs and their losses; True: it ends
 
@@ -206,7 +176,7 @@ def train_group(
     progress: Callable[[int], None] = lambda epochs: None,
     states: Sequence[State] = (),
     save: Save | None = None,
-    watch: Watch | None = None,
+    watch: "Budget | None" = None,
     model: Network | None = None,
     rule: Rule = reached,
 ) -> Iterator[Trained]:
@@ -225,7 +195,7 @@ def train_group(
     states : checkpoints to resume from, all at one step, bit for bit; empty: start at initialization
     save : called after every epoch with the unfinished runs and a function that yields their states, whose arrays the
         next step overwrites
-    watch : sees every step; not with `states`
+    watch : sees every step, and changes nothing; not with `states`
     model : network to train, for example of fewer classes; None: the configs' own
     rule : which runs end, from their losses on the first training images; by default those at their `stop_loss`
     """
@@ -287,6 +257,8 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
             if any(over):
                 going_on = [i for i, ended in enumerate(over) if not ended]
                 runs.select(going_on)
+                if watch:
+                    watch.select(going_on)
                 data, seen = data.select(going_on), seen.select(going_on)
                 of_run = [of_run[i] for i in going_on]
                 orders = orders[going_on] if len(orders) else orders
@@ -304,7 +276,7 @@ def _train_group(configs, sets, device, progress, states, save, watch, model, ru
             images, labels = data.batch(batch)
             runs.optimizer.step(runs.params, partial(now, runs.params, images, labels), of_lr)
         if watch:
-            watch.step(Step(step, runs.configs, labels, gradient.errors, runs.optimizer.scale, of_lr))
+            watch.step(step, runs.configs, labels, gradient.errors, runs.optimizer.scale, of_lr)
 
 
 LOGGED_APART = 100 / ROWS_AN_E_FOLD  # percent between logged steps, but for the first ones
@@ -358,7 +330,7 @@ def summarize(model: Network, start: Params, end: Params, training_set: ImageSet
     }
 
 
-class Budget(Watch):
+class Budget:
     """Splits the output biases of runs under SGD into the pull of their own class and the intrusions of others.
 
     A step of SGD at rate η moves the bias of class j by −η Σᵢ (pᵢⱼ − yᵢⱼ)/n. Images of class j pull it up, by 1 − pᵢⱼ
@@ -370,29 +342,23 @@ class Budget(Watch):
 
     `logged` has by config a list of rows, one per logged step: `step`, and by class `pull`, `intrusions`, `auc`
     (`separation`) and `probability`, the mean probability of the class on its own images; the last two on the first
-    training images.
-
-    Raises
-    ------
-    InputError
-        The runs have no output bias, or another optimizer, whose steps are not linear in the gradient.
+    training images. InputError for runs without output bias, or with an optimizer whose steps are not linear.
     """
 
     def __init__(self, configs: Sequence[RunConfig]):
         for config in configs:
             if config.bias == "none" or config.optimizer != "sgd":
                 raise InputError(f"{config} has no budget of its output bias; allowed: bias 'output' or 'all', sgd")
-        self.configs = list(configs)
         self.logged: dict[RunConfig, list[dict]] = {config: [] for config in configs}
         self.parts: Params = {}
 
-    def log(self, step, configs, logits, labels):
+    def log(self, step: int, configs: Sequence[RunConfig], logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """See the logits (stack, samples, classes) of the first training images at a logged step, the last included."""
         if not self.parts:
             zeros = logits.new_zeros(len(configs), logits.shape[-1], dtype=torch.float64)
             self.parts = {"own": zeros, "others": zeros.clone()}
             self.optimizer = Momentum(self.parts, configs)
             self.optimizer.longest = 0.0  # the whole gradient is clipped, not these sums
-        self._drop_ended(configs)
         own = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
         by_class = {
             "pull": self.parts["own"],
@@ -404,27 +370,32 @@ class Budget(Watch):
         for i, config in enumerate(configs):
             self.logged[config].append({"step": step, **{name: value[i].copy() for name, value in values.items()}})
 
-    def step(self, taken):
-        self._drop_ended(taken.configs)
-        errors = taken.errors.double()
-        resting = errors.new_tensor([taken.number < config.freeze_bias for config in taken.configs]).view(-1, 1, 1)
-        errors *= (1 - resting) * (1 if taken.scale is None else taken.scale.view(-1, 1, 1))
-        of_label = errors.gather(2, taken.labels.unsqueeze(2)).squeeze(2)
-        own = torch.zeros_like(self.parts["own"]).scatter_add_(1, taken.labels, of_label)
+    def step(self, number: int, configs: Sequence[RunConfig], labels, errors, scale, of_lr: float) -> None:
+        """See the step that runs have taken after `number` others.
+
+        Parameters
+        ----------
+        labels : (stack, samples)
+        errors : (stack, samples, classes), ∂loss/∂logits before the update: (p − y)/samples, y smoothed as labels are
+        scale : (stack,), factors by which clipping shortened the gradients; None without clipping
+        of_lr : factor of the learning rate
+        """
+        errors = errors.double()
+        resting = errors.new_tensor([number < config.freeze_bias for config in configs]).view(-1, 1, 1)
+        errors *= (1 - resting) * (1 if scale is None else scale.view(-1, 1, 1))
+        of_label = errors.gather(2, labels.unsqueeze(2)).squeeze(2)
+        own = torch.zeros_like(self.parts["own"]).scatter_add_(1, labels, of_label)
 
         def gradient(into, keep):
             for buffer, sums in zip(into, (own, errors.sum(1) - own), strict=True):
                 buffer.mul_(keep).add_(sums)
 
-        self.optimizer.step(self.parts, gradient, taken.of_lr)
+        self.optimizer.step(self.parts, gradient, of_lr)
 
-    def _drop_ended(self, configs: Sequence[RunConfig]) -> None:
-        """Drop the runs that have ended."""
-        if len(configs) < len(self.configs):
-            going_on = [self.configs.index(config) for config in configs]
-            self.configs = list(configs)
-            self.parts = {name: value[going_on] for name, value in self.parts.items()}
-            self.optimizer.select(going_on)
+    def select(self, runs: list[int]) -> None:
+        """Drop all runs of the stack but these."""
+        self.parts = {name: value[runs] for name, value in self.parts.items()}
+        self.optimizer.select(runs)
 
 
 def separation(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

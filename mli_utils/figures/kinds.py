@@ -1,5 +1,6 @@
 """Figures in the house style, from tidy frames. `show.show` puts them into the book."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mli_utils.core import estimates
-from mli_utils.core.config import InputError, choose
+from mli_utils.core.config import check_columns, choose
 from mli_utils.core.plateaus import classes_of, thresholds
 from mli_utils.figures.style import LABELS, NARROW, PALETTE, QUARTERS, STYLE, WIDEST, colours, dashes, style
 
@@ -66,10 +67,8 @@ def curve_figure(
         share = {"sharex": True, "sharey": "row" if columns else False}
         figure, panels = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained", **share)
         band = min(0.2, 0.4 / len(names))  # many bands lie on each other
-        for place, axes in enumerate(panels.flat):
-            measure = measures[place // len(groups)]
-            group = groups[place % len(groups)]
-            some = curves[curves[columns] == group] if columns else curves
+        for (measure, group), axes in zip(itertools.product(measures, groups), panels.flat, strict=True):
+            some, place = curves[curves[columns] == group] if columns else curves, axes.get_subplotspec()
             for name, colour, dash in zip(names, colours(names), dashes(names), strict=True):
                 at = some[some[hue] == name].groupby("alpha")[measure].agg(["mean", "min", "max"])
                 axes.fill_between(at.index, at["min"], at["max"], color=colour, alpha=band, lw=0)
@@ -78,12 +77,12 @@ def curve_figure(
                 axes.axhline(thresholds(classes, 0)[measure], color="0.4", ls=":", lw=1)
             axes.set_xlim(0, 1)
             axes.set_xticks(*QUARTERS)
-            if place % len(groups) == 0:
+            if place.is_first_col() or not columns:
                 axes.set_ylabel(labels.get(measure, measure))
-            if columns and place < len(groups):
+            if columns and place.is_first_row():
                 named = isinstance(group, str)
                 axes.set_title(LABELS.get(group, group) if named else f"{LABELS.get(columns, columns)}: {group}")
-            if place >= (shape[0] - 1) * shape[1]:
+            if place.is_last_row():
                 axes.set_xlabel(LABELS["alpha"])
         for axes in panels.flat:  # after all are drawn: panels of a row share their upper limit
             axes.set_ylim(bottom=0)
@@ -124,18 +123,19 @@ def dot_figure(frame: pd.DataFrame, x: str, measures: Sequence[str], hue: str, j
         figure, panels = plt.subplots(
             1, len(measures), figsize=(4.2 * len(measures), 3.8), sharey=True, squeeze=False, layout="constrained"
         )
-        shared = {"data": frame, "x": x, "hue": hue, "dodge": True, "native_scale": True}
-        shared["palette"] = colours(frame[hue].unique())
+        names = list(dict.fromkeys(frame[hue]))
+        shared = {"data": frame, "x": x, "hue": hue, "hue_order": names, "dodge": True, "native_scale": True}
+        shared["palette"] = colours(names)
         for axes, measure in zip(panels.flat, measures, strict=True):
             sns.stripplot(**shared, y=measure, ax=axes, alpha=0.4, size=4, jitter=False, legend=False)
             sns.pointplot(
-                **{**shared, "dodge": 0.8 * (1 - 1 / frame[hue].nunique()) or False},  # as strips are
+                **{**shared, "dodge": 0.8 * (1 - 1 / len(names)) or False},  # as strips are
                 y=measure,
                 ax=axes,
                 errorbar=lambda values: estimates.interval(values)[1:],
                 linestyle="-" if join else "none",
                 linewidth=1.2,
-                markers=[MARKERS[k % len(MARKERS)] for k in range(frame[hue].nunique())],
+                markers=[MARKERS[k % len(MARKERS)] for k in range(len(names))],
                 markersize=5,
                 capsize=0.1,
                 err_kws={"linewidth": 1.6},
@@ -199,28 +199,16 @@ def xy_figure(
     choose("logarithmic axes", log, ("x", "y", "xy", ""))
     if nothing_to_draw(frame, x, y, hue, columns):
         return empty_figure()
-    names, panels = list(dict.fromkeys(frame[hue])), list(dict.fromkeys(frame[columns])) if columns else [None]
-    of_names = colours(names)
-    shared = {"x": x, "y": y, "hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": of_names}
+    names = list(dict.fromkeys(frame[hue]))
+    of_names, panels = colours(names), list(dict.fromkeys(frame[columns])) if columns else [None]
     width = min(NARROW, WIDEST / len(panels))
-    height = max(0.8 * width, 2.6)
     ncol = len(names) if sum(len(str(name)) + 3 for name in names) < LEGEND_LINE else 2
+    size = (width * len(panels), max(0.8 * width, 2.6) + 0.4 + 0.2 * math.ceil(len(names) / ncol))
+    shared = {"x": x, "y": y, "hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": of_names}
+    look = {"errorbar": None, "markers": len(frame) < 200} if kind == "line" else {"alpha": 0.65, "s": 28}
     with style():
-        figure, grid = plt.subplots(
-            1,
-            len(panels),
-            figsize=(width * len(panels), height + 0.4 + 0.2 * math.ceil(len(names) / ncol)),
-            sharex=True,
-            sharey=True,
-            squeeze=False,
-            layout="constrained",
-        )
-        for axes, panel in zip(grid.flat, panels, strict=True):
-            some = frame[frame[columns] == panel] if columns else frame
-            if kind == "line":
-                sns.lineplot(some, **shared, ax=axes, errorbar=None, dashes=True, markers=len(frame) < 200)
-            else:
-                sns.scatterplot(some, **shared, ax=axes, alpha=0.65, s=28)
+        grid = sns.relplot(frame, **shared, **look, kind=kind, col=columns, col_order=panels)
+        for axes in grid.axes.flat:
             if diagonal:
                 axes.axline((0, 0), slope=1, color="0.4", ls=":", lw=1)
             for colour, name in zip(of_names, names, strict=True) if guides is not None else ():
@@ -232,14 +220,11 @@ def xy_figure(
                 axes.set_xticks([], minor=True)
             if "y" in log:
                 axes.set_yscale("log")
-            axes.set(xlabel=LABELS.get(x, x), ylabel=LABELS.get(y, y) if axes is grid[0, 0] else "")
-            axes.set_title(f"{LABELS.get(columns, columns)}: {panel}" if columns else "")
-        legends = [axes.get_legend() for axes in grid.flat if axes.get_legend()]  # of panels without a point none
-        handles, labels = legends[0].legend_handles, [text.get_text() for text in legends[0].get_texts()]
-        for legend in legends:
-            legend.remove()
-        figure.legend(handles, labels, title=LABELS.get(hue, hue), loc="outside upper left", ncol=ncol, columnspacing=1)
-    return figure
+        grid.set_axis_labels(LABELS.get(x, x), LABELS.get(y, y))
+        grid.set_titles(f"{LABELS.get(columns, columns)}: {{col_name}}" if columns else "")
+        grid.figure.set(size_inches=size, layout_engine="constrained")
+        sns.move_legend(grid, "outside upper left", title=LABELS.get(hue, hue), ncol=ncol, columnspacing=1)
+    return grid.figure
 
 
 def forest_figure(
@@ -355,9 +340,7 @@ def order_figure(classes: pd.DataFrame) -> Figure:
 def nothing_to_draw(frame: pd.DataFrame, *columns: str | None) -> bool:
     """Return whether no row has a value in every column; raise InputError if a column is missing."""
     wanted = [name for name in columns if name]
-    lacking = [name for name in wanted if name not in frame]
-    if lacking:
-        raise InputError(f"no column {', '.join(lacking)} to draw; the frame has {', '.join(map(str, frame.columns))}")
+    check_columns("figure", frame, wanted)
     return frame[wanted].dropna().empty
 
 

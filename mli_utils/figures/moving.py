@@ -15,8 +15,6 @@ from mli_utils.runs import settings
 
 SCRIPT = "plotly/plotly.min.js"  # path in the site
 
-DRAW = "interactive.js"  # in `book/_static`, which Sphinx copies into the site
-
 PAGE = """<div class="interactive" id="{name}" role="group" aria-label="{label}">
 <form>{inputs}</form>
 <div class="scrolled" tabindex="0" role="group" aria-label="The plot of the settings above">
@@ -36,7 +34,7 @@ class Moving:
     controls : {label of a slider: its values}
     traces : function of one value per slider; returns Plotly traces made of plain lists
     layout : Plotly layout, with its `height` in pixels
-    start : initial positions of the sliders; default: the first values
+    start : initial positions of the sliders
     always : traces that do not depend on the sliders, drawn below the others
     """
 
@@ -44,7 +42,7 @@ class Moving:
     controls: Mapping[str, Sequence]
     traces: Callable[..., list[dict]]
     layout: dict
-    start: Sequence[int] = ()
+    start: Sequence[int]
     always: Sequence[dict] = ()
 
 
@@ -71,25 +69,24 @@ def show_interactive(name: str, moving: Moving | None) -> None:
     controls = moving.controls
     if not controls or not all(len(values) for values in controls.values()):
         raise InputError(f"the interactive figure {name!r} needs controls with at least one value each")
-    start = list(moving.start) or [0] * len(controls)
     written = [[str(value) for value in values] for values in controls.values()]
     cases = {"|".join(map(str, chosen)): moving.traces(*chosen) for chosen in itertools.product(*controls.values())}
     inputs = "".join(
         f'<label>{said} <input type="range" min="0" max="{len(values) - 1}" step="1" value="{first}"> '
         f"<output>{values[first]}</output></label>"
-        for (said, values), first in zip(controls.items(), start, strict=True)
+        for (said, values), first in zip(controls.items(), moving.start, strict=True)
     )
     data = {"always": list(moving.always), "cases": cases, "layout": moving.layout, "values": written}
     packed = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
-    height = moving.layout.get("height", 400)
+    height = moving.layout["height"]
     page = PAGE.format(name=name, label=moving.label, inputs=inputs, height=height, data=packed, scripts=_scripts())
     display(HTML(page))
 
 
 def _scripts() -> str:
-    """Return script tags: Plotly and `DRAW` inline in lab mode, otherwise a link to the site's Plotly."""
+    """Return script tags: Plotly and `interactive.js` inline in lab mode, otherwise a link to the site's Plotly."""
     if settings.mode() == "lab":
-        draw = settings.root() / "book" / "_static" / DRAW
+        draw = settings.root() / "book" / "_static" / "interactive.js"
         texts = [path.read_text(encoding="utf-8") for path in (plotly_script(), draw) if path.exists()]
         return "".join(f"<script>{text}</script>" for text in texts)
     return f'<script src="../{SCRIPT}" defer></script>'

@@ -141,13 +141,9 @@ def glue(*found: pd.DataFrame | Mapping, **values: float | int | str) -> None:
             value = NAMES.get(value, value)
         if not isinstance(value, (int, float, str)):
             raise InputError(f"glue: {name} is a {type(value).__name__}; allowed: a number, text or a list")
-        glued = {"scrapbook": {"name": name, "mime_prefix": settings.GLUED}}
         # Importing myst_nb.glue, which does the same, takes longer than many notebooks run.
-        display(
-            {f"{settings.GLUED}text/plain": repr(value)},
-            raw=True,
-            metadata=glued,
-        )
+        glued = {"scrapbook": {"name": name, "mime_prefix": settings.GLUED}}
+        display({f"{settings.GLUED}text/plain": repr(value)}, raw=True, metadata=glued)
 
 
 def _named(some: pd.DataFrame | Mapping) -> Mapping:
@@ -164,10 +160,5 @@ def _named(some: pd.DataFrame | Mapping) -> Mapping:
 
 def _ranges(numbers: Sequence[int]) -> str:
     """Format 0, 1, 2, 5 as `0–2, 5`."""
-    parts, first = [], None
-    for i, number in enumerate(numbers):
-        first = number if first is None else first
-        if i + 1 == len(numbers) or numbers[i + 1] != number + 1:
-            parts.append(str(first) if first == number else f"{first}–{number}")
-            first = None
-    return ", ".join(parts)
+    parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)

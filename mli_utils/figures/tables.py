@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from mli_utils.core.config import InputError
+from mli_utils.core.config import InputError, check_columns
 from mli_utils.core.estimates import ESTIMATE
 from mli_utils.core.words import span
 
@@ -69,12 +69,12 @@ def show_intervals(frame: pd.DataFrame, columns: Sequence[str] = ("measure",), d
     Raises
     ------
     InputError
-        A column is missing, or two rows share one cell of the table.
+        A column is missing or none is left to label rows, or two rows share one cell of the table.
     """
-    missing = [name for name in (*columns, *ESTIMATE) if name not in frame]
-    if missing:
-        raise InputError(f"show_intervals: no column {', '.join(missing)}; the frame has {', '.join(map(str, frame))}")
+    check_columns("show_intervals", frame, [*columns, *ESTIMATE])
     rows = [name for name in frame if name not in (*columns, *ESTIMATE)]
+    if not rows:
+        raise InputError(f"show_intervals: no column is left to label rows; allowed: fewer than {', '.join(columns)}")
     if frame.duplicated([*rows, *columns]).any():
         raise InputError(f"show_intervals: {', '.join([*rows, *columns])} do not tell the rows apart")
     spans = frame.assign(

@@ -6,14 +6,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from mli_utils.core.config import DATASETS, InputError, choose
+from mli_utils.core.config import DATASETS, InputError
 from mli_utils.core.curves import Bias, biased
 from mli_utils.core.initialization import stream
-from mli_utils.core.paths import STARTS, alpha_grid
+from mli_utils.core.paths import alpha_grid
 from mli_utils.runs.measured import ALONG_CURVES, Measurement, curve_of, measure
 from mli_utils.runs.trained import Run, fields_of, tidy_frame
-
-ORIGINS = ("own", "zero")
 
 
 def trained_bias(run: Run) -> np.ndarray:
@@ -42,34 +40,22 @@ def biased_curves(
     runs: Sequence[Run],
     biases: Sequence[Mapping[str, Bias]],
     alphas: int | Sequence[float] = 51,
-    start: str = "own",
     images: int | None = None,
 ) -> pd.DataFrame:
     """Measure curves on the linear path whose output bias goes from its value at θ(0) to a given one as α^p.
 
     Parameters
     ----------
-    biases : {name: bias} of each run
+    biases : {name: bias} of each run; InputError unless with one value per class
     alphas : number of equally spaced points from 0 to 1, or the points
-    start : `own`, the run's θ(0), or `zero`, the origin
     images : how many of the first training images to evaluate on, statistics included; None: all
 
     Returns
     -------
     Frame as `mli.interpolate` returns it, with the name as `path`, and `as_largest`, the share of predictions of the
     class with the largest given bias (the first of ties)
-
-    Raises
-    ------
-    InputError
-        A bias does not have one value per class, or the start is unknown.
     """
-    choose("start", start, ORIGINS)
-    return curves_under(runs, biases, alphas, {"curves": start}, partial(_measured, origin=start), images)
-
-
-def _measured(model, ends, images, points, biases, origin: str) -> dict:
-    return biased(model, STARTS[origin](model, None, ends), ends[1], points, biases, images)
+    return curves_under(runs, biases, alphas, {"curves": "own"}, biased, images)
 
 
 def curves_under(

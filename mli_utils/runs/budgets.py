@@ -6,7 +6,7 @@ images they are the runs that `train` returns, and stored as such.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from mli_utils.core import training
 from mli_utils.core.config import DATASETS, InputError, RunConfig, choose
 from mli_utils.core.data import ImageSet
-from mli_utils.core.networks import FCN, Network
+from mli_utils.core.networks import FCN
 from mli_utils.core.plateaus import stays_from
 from mli_utils.core.versions import VERSIONS
 from mli_utils.runs import images, parallel, provenance, settings
@@ -62,19 +62,11 @@ def dimmed(given: ImageSet, seed: int) -> ImageSet:
 Budgeted = tuple[RunConfig, dict, tuple[dict, Arrays] | None]
 
 
-@dataclass(frozen=True)
-class Design:
-    """What a run's images become, `images(training set, seed)`; `turns` seeds in a row have different ones."""
-
-    images: Callable[[ImageSet, int], ImageSet]
-    turns: int = 1
-    classes: int | None = None  # None: those of the data set
-
-
-DESIGNS = {
-    "plain": Design(lambda given, seed: given),
-    "equal": Design(lambda given, seed: equal_norms(given)),
-    "dimmed": Design(dimmed, turns=len(BRIGHTNESS), classes=len(BRIGHTNESS)),
+# What a run's training set becomes, by its seed.
+DESIGNS: dict[str, Callable[[ImageSet, int], ImageSet]] = {
+    "plain": lambda given, seed: given,
+    "equal": lambda given, seed: equal_norms(given),
+    "dimmed": dimmed,
 }
 
 
@@ -105,7 +97,7 @@ def budgets(configs: Iterable[RunConfig], design: str = "plain") -> pd.DataFrame
     choose("design", design, DESIGNS)
     configs = list(configs)
     for config in configs:
-        if DESIGNS[design].classes and (config.model, config.normalization) != ("fcn", "none"):
+        if design == "dimmed" and (config.model, config.normalization) != ("fcn", "none"):
             raise InputError(
                 f"design {design!r} is not allowed for {config}; allowed: model 'fcn' without normalization"
             )
@@ -158,7 +150,7 @@ def _key(config: RunConfig, design: str) -> dict:
 def _compute(asked: Sequence[RunConfig], missing: Sequence[RunConfig], design: str) -> Iterator[Budgeted]:
     """Train the missing runs in the groups of all that were asked for."""
     refuse_in_book(f"the budget ({design}) of {missing[0]}")
-    turns = DESIGNS[design].turns
+    turns = len(BRIGHTNESS) if design == "dimmed" else 1  # seeds in a row that have different images
     with (
         parallel.workers(config.dataset for config in missing) as workers,
         progress(sum(config.epochs for config in missing), f"budgets of {len(missing)} runs", "epoch") as bar,
@@ -176,11 +168,11 @@ def budgets_here(
     device = settings.device()
     made = provenance.stamp(provenance.device_name(device))
     own = images.of_run(configs[0])
-    training_set = DESIGNS[design].images(own[0], configs[0].seed)
+    training_set = DESIGNS[design](own[0], configs[0].seed)
     of_the_run = training_set is own[0]
     sets = own if of_the_run else (training_set, training_set)
     budget = training.Budget(configs)
-    model = _network(configs[0], DESIGNS[design].classes)
+    model = _network(configs[0]) if design == "dimmed" else None
     for run in training.train_group(configs, *sets, device, advance, watch=budget, model=model):
         errors = run.history.filter(like="class_error_").to_numpy()
         rows = {name: [row[name] for row in budget.logged[run.config]] for name in ("step", *AT_STEPS[:-1])}
@@ -190,11 +182,9 @@ def budgets_here(
         yield run.config, stamped, entry_of(run, made) if of_the_run else None
 
 
-def _network(config: RunConfig, classes: int | None) -> Network | None:
-    """Return the run's network with this number of classes, or None if it is its own."""
-    if classes is None:
-        return None
-    return FCN(math.prod(DATASETS[config.dataset].shape), classes, config.depth, config.width, config.bias)
+def _network(config: RunConfig) -> FCN:
+    """Return the run's network for the classes of a dimmed set."""
+    return FCN(math.prod(DATASETS[config.dataset].shape), len(BRIGHTNESS), config.depth, config.width, config.bias)
 
 
 def _rounded(values: Iterable[Iterable[float]]) -> list[list[float]]:

@@ -57,13 +57,7 @@ def address(key: dict) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically: even after a crash the old or the new content is complete.
-
-    Raises
-    ------
-    DiskError
-        The disk is full, read-only or gone; the message says which.
-    """
+    """Write atomically: even after a crash the old or the new content is complete. DiskError if it cannot be done."""
     with on_disk("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -81,13 +75,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; its file may remain, and the system releases it if the holder dies.
-
-    Raises
-    ------
-    DiskError
-        The lock file cannot be created.
-    """
+    """Hold a lock between processes; its file may remain, and the system releases it if the holder dies."""
     lock = FileLock(path)
     with on_disk("lock", path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,15 +70,7 @@ def _load(name: str, split: str, folder: Path) -> ImageSet:
 
 
 def of_run(config: RunConfig) -> tuple[ImageSet, ImageSet]:
-    """Return the images that a run is trained and evaluated on, and the test split.
-
-    Raises
-    ------
-    InputError
-        Raised by `data.training_set`.
-    DataError
-        Raised by `load_data`.
-    """
+    """Return the images that a run is trained and evaluated on, and the test split."""
     return training_set(config, load_data(config.dataset)), load_data(config.dataset, "test")
 
 
@@ -124,17 +116,13 @@ def _download(name: str, folder: Path) -> Arrays:
 
 def check_there(name: str) -> None:
     """Raise DataError if the archive of an image set is missing."""
-    if name in DOWNLOADED:
-        _check_there(settings.data_dir() / f"{name}.npz")
-
-
-def _check_there(archive: Path) -> None:
-    if not archive.exists():
+    archive = settings.data_dir() / f"{name}.npz"
+    if name in DOWNLOADED and not archive.exists():
         raise DataError(f"{archive} is not there; 'make data' fetches it, or set MLI_DATA_DIR to where it is")
 
 
 def _read(archive: Path, name: str) -> Arrays:
-    _check_there(archive)
+    check_there(name)
     try:
         with archive.open("rb") as file, np.load(file, allow_pickle=False) as packed:
             arrays = dict(packed)

@@ -49,7 +49,8 @@ class Measurement:
         everything = self.run.config.n_train
         if self.images is None:
             return
-        if not isinstance(self.images, (int, np.integer)) or not 1 <= self.images <= everything:
+        whole = isinstance(self.images, (int, np.integer)) and not isinstance(self.images, bool)
+        if not whole or not 1 <= self.images <= everything:
             raise InputError(
                 f"images={self.images} is not allowed for {self.run.config}; allowed: from 1 to {everything}"
             )
@@ -65,10 +66,7 @@ class Measurement:
 def measure(wanted: Sequence[Measurement], unit: str) -> list[dict]:
     """Return the body of every measurement, in order, from the store or else computed and stored, with progress shown.
 
-    Raises
-    ------
-    NotInRecord
-        A measurement is missing while the book is rendered from the record.
+    NotInRecord if one is missing while the book is rendered from the record.
     """
     keys = [one.whole_key() for one in wanted]
     bodies: list = [one.run.store.get(one.kind, key) for one, key in zip(wanted, keys, strict=True)]
@@ -116,10 +114,7 @@ def measure_here(
 def cached_frame(kind: str, key: dict, compute: Callable[..., pd.DataFrame], mechanism: str) -> pd.DataFrame:
     """Return the frame `compute(**key)`, which depends on no run, from the store or else computed and stored.
 
-    Raises
-    ------
-    NotInRecord
-        The frame is missing while the book is rendered from the record.
+    NotInRecord if it is missing while the book is rendered from the record.
     """
     (frame,) = cached_frames(kind, [key], lambda keys: [(0, compute(**key))], mechanism)
     return frame
@@ -256,18 +251,13 @@ def curve_columns(body: dict, points: np.ndarray, by_class: bool = False) -> dic
 
 
 def class_order(runs: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate when each class was learned and its final output bias: one row per run and class.
+    """Tabulate when each class was learned and its final output bias: one row per run and class; InputError without.
 
     Returns
     -------
     The runs' fields; `run`, its index in `runs`; `label`; `learned_at` (step, NaN if never); `place`, rank in the order
     of learning from 1, averaged over ties; `output_bias` (logits); `centred_bias`, output bias minus its mean over
     classes, which changes no prediction
-
-    Raises
-    ------
-    InputError
-        A run without output bias.
     """
     parts = []
     for i, run in enumerate(runs):

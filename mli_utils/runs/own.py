@@ -19,7 +19,7 @@ from mli_utils.core import modules
 from mli_utils.core.config import InputError, choose
 from mli_utils.core.curves import STATISTICS, evaluate_points
 from mli_utils.core.data import ImageSet
-from mli_utils.core.evaluation import sum_metrics
+from mli_utils.core.evaluation import batch_norms, sum_metrics
 from mli_utils.core.modules import Loss, as_float32, evaluating, outputs_of, read_samples
 from mli_utils.core.networks import FCN, Network, weights_and_biases
 from mli_utils.core.parameters import EMBEDDINGS, GROUPS, Group, Params, mix, parameter_groups
@@ -42,13 +42,7 @@ State = nn.Module | Mapping[str, torch.Tensor] | str | Path
 
 
 def read_state(given: State, side: str) -> Params:
-    """Return a state dict from a module, a mapping or a file; files are read without running code from them.
-
-    Raises
-    ------
-    InputError
-        No such file, a file of another kind or with pickled code, or no tensors by name.
-    """
+    """Return a state dict from a module, a mapping or a file; files are read without running code from them."""
     state: Any = _read_file(Path(given), side) if isinstance(given, (str, Path)) else given
     state = state.state_dict() if isinstance(state, nn.Module) else state
     if isinstance(state, Mapping):
@@ -79,16 +73,13 @@ def _read_file(path: Path, side: str) -> Any:
 def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, device: str) -> tuple[Params, Params]:
     """Read parameters and buffers at both ends, fitted to the module, on one device and in float32.
 
-    Raises
-    ------
-    InputError
-        Missing, unexpected or misshapen names; tied weights or whole-number buffers that differ; equal ends.
+    InputError for missing, unexpected or misshapen names; tied weights or whole-number buffers that differ; equal ends.
     """
     own, buffers, kept = dict(model.named_parameters()), dict(model.named_buffers()), model.state_dict()
     first_name = {id(value): name for name, value in {**own, **buffers}.items()}
     every = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
     tied = {name: first_name[id(value)] for name, value in every}
-    statistics = {f"{name}.running_{kind}" for name in modules.batch_norms(model) for kind in ("mean", "var")}
+    statistics = {f"{name}.running_{kind}" for name in batch_norms(model) for kind in ("mean", "var")}
     optional = {name for name, value in buffers.items() if not value.is_floating_point() or name not in kept}
     optional |= statistics if recomputed else set()
 
@@ -132,18 +123,12 @@ def read_ends(model: nn.Module, start: State, end: State, recomputed: bool, devi
 
 
 class Walk:
-    """A module, its ends and samples, checked and traced; every argument of `interpolate_model` but paths and points.
-
-    Raises
-    ------
-    InputError
-        As `interpolate_model`.
-    """
+    """A module, its ends and samples, checked and traced; all arguments of `interpolate_model` but paths and points."""
 
     def __init__(self, model, start, end, data, groups, statistics, loss, batch_size, device, train_data):
         self.model, device = _unwrapped(model), _device(device)
         self.loss, self.statistics = loss, choose("statistics", statistics, STATISTICS)
-        exact = bool(modules.batch_norms(self.model)) and (statistics == "recomputed" or train_data is not None)
+        exact = bool(batch_norms(self.model)) and (statistics == "recomputed" or train_data is not None)
         self.ends = read_ends(self.model, start, end, exact, device)
         self.batches = read_samples(data, batch_size, device)
         self.train = self.batches if train_data is None else read_samples(train_data, batch_size, device, "train_data")
@@ -305,7 +290,7 @@ def _device(asked: str) -> str:
 
 def _check_norms(model: nn.Module, called: Sequence[str]) -> None:
     """Raise InputError for a batch norm whose statistics cannot be those of the whole set."""
-    for name in modules.batch_norms(model):
+    for name in batch_norms(model):
         if model.get_submodule(name).running_mean is None:
             raise InputError(f"batch norm {name} keeps no statistics; allowed: track_running_stats=True")
         if called.count(name) > 1:

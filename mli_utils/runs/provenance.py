@@ -43,10 +43,7 @@ def code(*also: str) -> str:
 def _git(home: Path, *arguments: str) -> str:
     """Run git in a folder that is the top level of its repository, and return what it prints.
 
-    Raises
-    ------
-    OSError, subprocess.CalledProcessError
-        Git is missing or fails, or the folder is no repository of its own.
+    OSError or CalledProcessError if git is missing or fails, or the folder is no repository of its own.
     """
     # Git may refuse another user's folder, whose configuration could run programs; this package runs already.
     trusted = ["-c", f"safe.directory={home}", "-c", "core.fsmonitor=false"]

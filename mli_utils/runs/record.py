@@ -52,13 +52,7 @@ class Record:
         return {name: checksum for checksum, _, name in lines if name}
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content, or None if it is missing, or damaged and may be made again.
-
-        Raises
-        ------
-        DamagedRecord
-            The file is damaged and may not be made again.
-        """
+        """Return a file's content, or None if it is missing, or damaged and may be made again; else DamagedRecord."""
         path = self.folder / name
         if name not in self.sums and not path.exists():
             return None

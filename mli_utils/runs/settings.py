@@ -1,4 +1,4 @@
-"""File locations and environment variables; no other module reads them."""
+"""File locations and environment variables; no other module reads them. A value that is not allowed: InputError."""
 
 import os
 import re
@@ -21,13 +21,7 @@ FIGURE_MARK = "mli"  # metadata key of outputs that are figures or verdicts, for
 
 
 def given_path(name: str) -> Path | None:
-    """Return the absolute path in an environment variable, or None if it is unset.
-
-    Raises
-    ------
-    InputError
-        The path begins with `~`, and this user has no home.
-    """
+    """Return the absolute path in an environment variable, or None if unset; InputError for `~` without a home."""
     given = os.environ.get(name)
     if not given:
         return None
@@ -58,11 +52,6 @@ def root() -> Path:
     """Return the root folder: `MLI_ROOT`, or the project's folder, which holds the package.
 
     A package installed without its project uses the user's data folder (on Linux `~/.local/share/mli-utils`).
-
-    Raises
-    ------
-    InputError
-        None of these folders is known.
     """
     if given := given_path("MLI_ROOT"):
         return given.resolve()
@@ -75,13 +64,7 @@ def root() -> Path:
 
 
 def project() -> Path:
-    """Return `root`, checked to hold the book's sources.
-
-    Raises
-    ------
-    InputError
-        `root` does not hold them.
-    """
+    """Return `root`; InputError if it does not hold the book's sources."""
     if not is_project(root()):
         raise InputError(
             f"{root()} does not hold the book's notebooks/ and profiles/; run this in a checkout of the project, "
@@ -165,13 +148,7 @@ def asked_device() -> str:
 
 
 def device() -> str:
-    """Return the device: `cuda` if asked for, or if auto and torch sees a GPU; otherwise `cpu`.
-
-    Raises
-    ------
-    InputError
-        An unknown device, or cuda where torch sees no GPU.
-    """
+    """Return the device: `cuda` if asked for, or if auto and torch sees a GPU; otherwise `cpu`."""
     asked = asked_device()
     if asked == "cpu":
         return "cpu"
@@ -187,13 +164,7 @@ def device() -> str:
 
 
 def checkpoint_seconds() -> float:
-    """Return the least number of seconds between two checkpoints: `MLI_CHECKPOINT`, default 60.
-
-    Raises
-    ------
-    InputError
-        The value is not a number from 0 up.
-    """
+    """Return the least number of seconds between two checkpoints: `MLI_CHECKPOINT`, default 60."""
     asked = os.environ.get("MLI_CHECKPOINT") or "60"
     if not re.fullmatch(r"\d+\.?\d*", asked):
         raise InputError(f"MLI_CHECKPOINT={asked} is not allowed; allowed: seconds, such as 60")
@@ -201,13 +172,7 @@ def checkpoint_seconds() -> float:
 
 
 def scheduler() -> str:
-    """Return `MLI_SCHEDULER`, the address of a Dask scheduler; empty: train and measure in this process.
-
-    Raises
-    ------
-    InputError
-        The value is not an address.
-    """
+    """Return `MLI_SCHEDULER`, the address of a Dask scheduler; empty: train and measure in this process."""
     asked = os.environ.get("MLI_SCHEDULER") or ""
     if asked and not re.fullmatch(r"(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):\d{1,5}", asked):
         raise InputError(f"SCHEDULER={asked} is not allowed; allowed: tcp://HOST:PORT, as 'dask scheduler' prints it")
@@ -215,13 +180,7 @@ def scheduler() -> str:
 
 
 def threads() -> str:
-    """Return `OMP_NUM_THREADS`, the number of threads a process computes with; empty if unset.
-
-    Raises
-    ------
-    InputError
-        The value is not a whole number from 1 up.
-    """
+    """Return `OMP_NUM_THREADS`, the number of threads a process computes with; empty if unset."""
     asked = os.environ.get("OMP_NUM_THREADS", "").strip()
     if asked and not re.fullmatch(r"[1-9]\d*(\s*,\s*[1-9]\d*)*", asked):
         raise InputError(f"OMP_NUM_THREADS={asked} is not allowed; allowed: a whole number from 1 up")

@@ -45,15 +45,7 @@ class Store:
         return cls(settings.store_dir(profile), record, own=mode != "book")
 
     def get(self, kind: str, key: dict) -> dict | None:
-        """Return the body stored for `key`, or None. A damaged file is set aside with a warning.
-
-        Raises
-        ------
-        DamagedRecord
-            The record is damaged, and a book is rendered from it.
-        DiskError
-            The entry cannot be read.
-        """
+        """Return the body stored for `key`, or None. A damaged file is set aside with a warning."""
         name = f"{kind}/{address(key)}"
         if body := self.read(name):
             _note_use(name)

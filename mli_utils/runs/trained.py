@@ -25,7 +25,7 @@ from mli_utils.runs.checkpoints import Checkpoints, Pace
 from mli_utils.runs.files import address, without_nan
 from mli_utils.runs.store import Store
 
-OUTCOMES = ("steps", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
+AT_END = ("steps", "status", "train_loss", "train_error", "test_error", "start_norm", "distance", "seconds", "bias_gap")
 
 GROUP_SIZE = 32  # most runs trained together
 STACK = 4  # smallest group on a cluster, if there are enough runs: alone, one takes a third longer
@@ -182,13 +182,11 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
         `start_norm` ‖θ(0)‖, `distance` ‖θ(T) − θ(0)‖, `seconds`), and `bias_gap`, max b − min b (NaN without an output
         bias).
     """
-    rows = []
-    for run in runs:
-        summary = dict(run.summary)
-        bias = summary.pop("output_bias")
-        del summary["class_counts"]
-        rows.append({**asdict(run.config), **summary, "bias_gap": np.ptp(bias) if bias else math.nan})
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FIELDS, "status", *OUTCOMES])
+    rows = [
+        {**asdict(run.config), **run.summary, "bias_gap": np.ptp(run.summary["output_bias"] or [math.nan])}
+        for run in runs
+    ]
+    return pd.DataFrame(rows, columns=[*FIELDS, *AT_END])
 
 
 def counts(runs: Iterable[Run]) -> dict[str, int | str]:

@@ -350,8 +350,7 @@ def dosed(runs: Sequence[Run], gaps: Sequence[float], alphas: int = 51) -> pd.Da
 
     The bias is `gap` for one class, which the seed chooses, and 0 for the others. It moves linearly.
     """
-    free = [run for run in runs if run.config.bias == "none"]
-    curves = biased_curves(free, [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in free], alphas)
+    curves = biased_curves(runs, [{f"{gap:g}": dose(run, gap) for gap in gaps} for run in runs], alphas)
     found = only_fitted(plateau(curves))
     return found.assign(gap=found.path.astype(float))
 

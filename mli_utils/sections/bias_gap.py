@@ -86,9 +86,8 @@ def describe(solved: pd.DataFrame) -> pd.DataFrame:
 def agreement(configurations: pd.DataFrame) -> pd.DataFrame:
     """Count per power how often `agrees` and `distinct` hold, and `exceptions` (distinct but not agreeing)."""
     told = configurations.assign(exceptions=configurations.distinct & ~configurations.agrees)
-    found = told.groupby("r")[["agrees", "distinct", "exceptions"]].sum().rename(columns={"agrees": "agree"})
-    found.insert(0, "configurations", told.groupby("r").size())
-    return found.reset_index()
+    sums = {"agree": ("agrees", "sum"), "distinct": ("distinct", "sum"), "exceptions": ("exceptions", "sum")}
+    return told.groupby("r").agg(configurations=("agrees", "size"), **sums).reset_index()
 
 
 def gaps(configurations: pd.DataFrame) -> pd.DataFrame:

@@ -76,12 +76,13 @@ def orders(classes: pd.DataFrame) -> pd.DataFrame:
                 continue
             timed = of_design.assign(at=of_design[clock].fillna(np.inf) * (-1 if clock == "brightness" else 1))
             columns = {
-                f"{part}_order": order_correlations(timed, "at", column)
-                for part, column in (("bias", "output_bias"), ("pull", "pull"))
+                "bias_order": order_correlations(timed, "at"),
+                "pull_order": order_correlations(timed, "at", "pull"),
             }
             last = timed[timed["at"] == timed.groupby("run")["at"].transform("max")]
             by_run = last.groupby("run")
-            columns["last_is_largest"] = (_largest(of_design).loc[last.index]).groupby(last.run).mean()
+            largest = last.output_bias == last.run.map(of_design.groupby("run").output_bias.max())
+            columns["last_is_largest"] = largest.groupby(last.run).mean()
             if design == "dimmed":
                 columns["last_is_dimmest"] = (last.brightness == min(BRIGHTNESS)).groupby(last.run).mean()
             rows = pd.DataFrame({"seed": by_run.seed.first(), **columns})
@@ -201,11 +202,6 @@ def through_training(budgets: pd.DataFrame) -> pd.DataFrame:
 def _correlation(covariances: np.ndarray) -> float:
     spread = covariances[0, 0] * covariances[1, 1]
     return float(covariances[0, 1] / np.sqrt(spread)) if spread > 0 else float("nan")
-
-
-def _largest(classes: pd.DataFrame) -> pd.Series:
-    """Tell which rows have the largest bias of their network."""
-    return classes.output_bias == classes.groupby("run").output_bias.transform("max")
 
 
 def _intraclass(values: np.ndarray) -> float:

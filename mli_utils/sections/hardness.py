@@ -39,12 +39,7 @@ from mli_utils.runs.trained import progress
 PATHS = ("linear", "homogeneous")
 FORMS = ("no bias", "output bias", "output bias, homogeneous path")
 RACE = ("problem", "bias", "seed", "lr", "steps", "fitted", "train_error", "gap")  # what is found of one network
-MECHANISMS = ("data", "initialization", "training", "curves")
-
-
-def true_labels(images: ImageSet, draw: np.random.Generator, stretch: float) -> ImageSet:
-    """Return the images as they are."""
-    return images
+MADE_BY = {name: VERSIONS[name] for name in ("data", "initialization", "training", "curves")}
 
 
 def random_labels(images: ImageSet, draw: np.random.Generator, stretch: float) -> ImageSet:
@@ -59,7 +54,11 @@ def stretched_inputs(images: ImageSet, draw: np.random.Generator, stretch: float
     return replace(images, images=scaled * (images.images.square().mean() / scaled.square().mean()).sqrt())
 
 
-PROBLEMS = {"true labels": true_labels, "random labels": random_labels, "stretched inputs": stretched_inputs}
+PROBLEMS = {
+    "true labels": lambda images, draw, stretch: images,
+    "random labels": random_labels,
+    "stretched inputs": stretched_inputs,
+}
 
 
 def image_set(problem: str, config: RunConfig, stretch: float) -> ImageSet:
@@ -94,7 +93,7 @@ def race(networks: Mapping, seeds: Sequence[int], stretch: float, alphas: int) -
                     "configs": [asdict(config) for config in grid(**{**networks, "bias": bias, "seed": seed})],
                     "stretch": stretch,
                     "points": alphas,
-                    "made_by": _made_by(),
+                    "made_by": MADE_BY,
                 }
                 for seed in seeds
             ]
@@ -102,10 +101,6 @@ def race(networks: Mapping, seeds: Sequence[int], stretch: float, alphas: int) -
                 parts.append(frame.assign(problem=problem))
                 bar.update()
     return pd.concat(parts, ignore_index=True)
-
-
-def _made_by() -> dict:
-    return {name: VERSIONS[name] for name in MECHANISMS}
 
 
 def _races(keys: list[dict]) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -117,7 +112,6 @@ def _races(keys: list[dict]) -> Iterator[tuple[int, pd.DataFrame]]:
 
 
 def _measured(first: Trained, images: ImageSet, points: int) -> pd.DataFrame:
-    model, alphas = build(first.config), np.linspace(0, 1, points)
     found = {
         **{name: getattr(first.config, name) for name in ("dataset", "bias", "seed", "lr")},
         "steps": first.summary["steps"],
@@ -125,12 +119,16 @@ def _measured(first: Trained, images: ImageSet, points: int) -> pd.DataFrame:
         "train_error": first.summary["train_error"],
         "gap": float(np.ptp(first.summary["output_bias"] or [0.0])),
     }
-    parts = []
-    for path in PATHS:
-        measured = curve(model, first.start, first.end, alphas, path, images)
-        errors = measured["wrong"].sum(1) / len(images)
-        parts.append(pd.DataFrame({**found, "path": path, "alpha": alphas, "loss": measured["loss"], "error": errors}))
-    return pd.concat(parts, ignore_index=True)
+    curves = [_curve(first, path, images, points, {**found, "path": path}) for path in PATHS]
+    return pd.concat(curves, ignore_index=True)
+
+
+def _curve(run: Trained, path: str, images: ImageSet, points: int, fields: Mapping) -> pd.DataFrame:
+    """Return `fields`, `alpha`, `loss` and `error` on a path of a run."""
+    alphas = np.linspace(0, 1, points)
+    measured = curve(build(run.config), run.start, run.end, alphas, path, images)
+    errors = measured["wrong"].sum(1) / len(images)
+    return pd.DataFrame({**fields, "alpha": alphas, "loss": measured["loss"], "error": errors})
 
 
 def solved(run: Trained) -> bool:
@@ -148,17 +146,13 @@ def winners(races: Sequence[Sequence[RunConfig]], sets: Sequence[ImageSet]) -> I
     """Train the runs of several races together, and yield each race's number and the run that wins it, as it ends.
 
     The runs of a race differ in their learning rate. The first whose loss reaches its `stop_loss` wins; of several at
-    the same logged step, that of the smallest rate. If none does within `epochs`, the run with the smallest loss.
+    the same logged step, that of the smallest rate. If none does within `epochs`, the run with the smallest loss;
+    InputError if no loss is finite.
 
     Parameters
     ----------
     races : configurations, of one shape
     sets : training images of each race, equally many
-
-    Raises
-    ------
-    InputError
-        The loss is not finite at any rate.
     """
     number = {config: i for i, race in enumerate(races) for config in sorted(race, key=lambda config: config.lr)}
     ended: list[list[Trained]] = [[] for _ in races]
@@ -353,22 +347,21 @@ def linearised(networks: Mapping, seeds: Sequence[int], n_train: int, alphas: in
     parts = []
     for seed in seeds:
         fields = {**networks, "bias": "output", "n_train": n_train, "seed": seed}
-        key = {"configs": [asdict(config) for config in grid(**fields)], "points": alphas, "made_by": _made_by()}
+        key = {"configs": [asdict(config) for config in grid(**fields)], "points": alphas, "made_by": MADE_BY}
         parts.append(cached_frame("linearised", key, _linearised, "hardness"))
     return pd.concat(parts, ignore_index=True)
 
 
 def _linearised(configs: list[dict], points: int, made_by: dict) -> pd.DataFrame:
-    entered, alphas = [RunConfig(**fields) for fields in configs], np.linspace(0, 1, points)
+    entered = [RunConfig(**fields) for fields in configs]
     images = archive.of_run(entered[0])[0]
     run = fastest(entered, images)
-    measured = curve(build(run.config), run.start, run.end, alphas, PATHS[0], images)
-    errors = measured["wrong"].sum(1) / len(images)
     fields = {"dataset": run.config.dataset, "seed": run.config.seed}
     of_run = {"network": "network", "lr": run.config.lr, "steps": run.summary["steps"], "solved": solved(run)}
-    own = pd.DataFrame({**fields, **of_run, "alpha": alphas, "loss": measured["loss"], "error": errors})
+    own = _curve(run, PATHS[0], images, points, {**fields, **of_run})
     with plain_float32():
         steps, rate, done, *ends = train_linearised(entered[0], images)
+    alphas = np.linspace(0, 1, points)
     share = torch.from_numpy(alphas).float().view(-1, 1, 1)  # its logits move on a line, too
     found = sum_metrics((1 - share) * ends[0] + share * ends[1], images.labels)
     of_run = {"network": "linearised", "lr": rate, "steps": steps, "solved": done}
@@ -482,12 +475,7 @@ def solve(problem: Problem, budget: int = 100_000, step_sizes: np.ndarray = STEP
     """Run gradient descent at all constant step sizes at once, until the loss is `SOLVED` times its initial value.
 
     The fastest step size is the best, the smallest among ties. If none reaches the threshold within `budget` steps, the
-    largest at which the loss never rose is returned.
-
-    Raises
-    ------
-    InputError
-        The budget is below one step, or all step sizes are too large.
+    largest at which the loss never rose is returned; InputError if there is none.
     """
     if budget < 1:
         raise InputError(f"budget={budget} is not allowed; allowed: 1 or more")

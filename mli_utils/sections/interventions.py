@@ -55,12 +55,7 @@ def predicted_curves(
     """Predict `biased_curves` of networks without biases from their two ends: the logits at α, plus α^p b.
 
     The logits are those of section 03: `closed form`, α^r s with depth r and s the trained network's; `two scalars` and
-    `class means`, `core.theory.predicted_logits` without and with class means.
-
-    Raises
-    ------
-    InputError
-        A network has biases or normalization or is not fully connected, or the kind is unknown.
+    `class means`, `core.theory.predicted_logits` without and with class means. InputError for other networks.
     """
     choose("kind of prediction", kind, PREDICTIONS)
     for run in runs:
@@ -154,17 +149,19 @@ def measured(
     doses, arms, powers : as `dose_curves`, `arm_curves` and `power_curves` return them
     paths : curves of fitted networks, the path `then the bias` included
     """
-    lengths = _by_seed(plateau(changed, tolerance), "path")
+    lengths = plateau(changed, tolerance).pivot(index="seed", columns="path")
     error, loss = lengths.error_plateau, lengths.loss_plateau
     swapped = changed[(changed.path == "swapped") & (changed.alpha > 0)]
     on_plateau = swapped[swapped.alpha <= swapped.seed.map(error.swapped)]
     responses = dose_responses(doses, tolerance)
-    dosed = _by_seed(only_fitted(plateau(doses["measured"], tolerance)), "path").error_plateau.rename(columns=float)
+    of_doses = only_fitted(plateau(doses["measured"], tolerance)).pivot(index="seed", columns="path")
+    dosed = of_doses.error_plateau.rename(columns=float)
     ways = arm_lengths(arms, tolerance)
-    gap, length = (_by_seed(ways, "training")[name] for name in ("bias_gap", "error_plateau"))
+    of_ways = ways.pivot(index="seed", columns="training")
+    gap, length = of_ways.bias_gap, of_ways.error_plateau
     latest = _latest(ways)
     ramps, determinations = power_lengths(powers, tolerance), _determinations(responses)
-    power, depth = _by_seed(ramps, "power").error_plateau, ramps.depth.max()
+    power, depth = ramps.pivot(index="seed", columns="power").error_plateau, ramps.depth.max()
     return {
         "zeroing-ends-the-error-plateau": error["as trained"] - error.zeroed,
         "permuting-keeps-the-plateau": error.permuted - error["as trained"],
@@ -214,11 +211,6 @@ def numbers(runs: Sequence[Run], responses: pd.DataFrame, ways: pd.DataFrame, ra
     }
 
 
-def _by_seed(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Pivot to one row per seed, one column per measure and value of `by`."""
-    return frame.pivot(index="seed", columns=by)
-
-
 def _latest(ways: pd.DataFrame) -> str:
     """Return the training variant that freezes the bias longest."""
     return ways.training[ways.freeze_bias.idxmax()]
@@ -226,7 +218,7 @@ def _latest(ways: pd.DataFrame) -> str:
 
 def _determinations(responses: pd.DataFrame) -> dict[str, dict]:
     """Return R² of measured and predicted ends of plateaus, over all doses and `within` doses."""
-    ends = _by_seed(responses, "gap")
+    ends = responses.pivot(index="seed", columns="gap")
     found = {}
     for name in PREDICTIONS:
         measured, predicted = (ends[one][np.isfinite(ends.measured).all(axis=1)] for one in ("measured", name))

@@ -9,11 +9,10 @@ import pandas as pd
 
 from mli_utils.core.config import RunConfig
 from mli_utils.core.estimates import at_most
-from mli_utils.core.plateaus import plateau
+from mli_utils.core.plateaus import RISE, plateau
 from mli_utils.core.words import NAMES
 from mli_utils.runs.trained import Run, counts
 
-RISE = 0.01  # nats; smaller rises count as monotone
 DIFFERENCES = {  # fields of a run in the reader's words; the others say how it is trained
     "model": "architecture",
     "depth": "depth",

@@ -1,7 +1,7 @@
 """One table of many networks; networks that moved far, with normalization, and layer by layer (section 11)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,11 @@ from mli_utils.core.estimates import (
     intervals,
     mean_and_interval,
     rank_correlation,
-    rank_correlations,
 )
 from mli_utils.core.evaluation import evaluate, plain_float32
 from mli_utils.core.parameters import device_of, mix, parameter_groups
 from mli_utils.core.paths import alpha_grid
-from mli_utils.core.plateaus import FITTED_ERROR, only_fitted, plateau, stays_from
+from mli_utils.core.plateaus import FITTED_ERROR, RISE, only_fitted, plateau, stays_from
 from mli_utils.core.training import PROBE
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
@@ -67,12 +66,10 @@ COLUMNS = {
 }
 OTHERS = ("steps_to_fit", "test_accuracy", "train_loss", "bias_gap", "distance", "relative_distance")
 HELD = ("depth", "init_scale", "width", "rule")  # controlled for in partial correlations
-RISE = 0.01  # nats; a larger rise of the loss counts as one
 DISTANCE = "path length over ‖θ(0)‖"
 CENTRED, WITHOUT = "no common logits", "trained without"
 
 
-@cache
 def steps_to_fit(run: Run) -> float:
     """Return the first logged step from which the training error stays at most 1 %; NaN if it never does."""
     return stays_from(run.history["step"], run.history["error"] <= FITTED_ERROR)
@@ -100,29 +97,21 @@ def treated_curves(runs: Sequence[Run], doses: Sequence[float], alphas: int = 21
         {**_paths(run), "zeroed": none, **{f"dose {gap:g}": dose(run, gap) for gap in doses}}
         for run, none in zip(runs, zero, strict=True)
     ]
-    centred = curves_under(runs, [{CENTRED: none} for none in zero], alphas, {"curves": "centred"}, _centred)
+    bare = partial(biased, centred=True)
+    centred = curves_under(runs, [{CENTRED: none} for none in zero], alphas, {"curves": "centred"}, bare)
     return pd.concat([biased_curves(runs, biases, alphas), centred], ignore_index=True)
-
-
-def _centred(model, ends, images, points, biases) -> dict[str, np.ndarray]:
-    return biased(model, *ends, points, biases, images, centred=True)
 
 
 def neighbours_table(
     parts: Mapping[str, Sequence[Run]], curves: Mapping[str, pd.DataFrame], tolerance: float = 0.1
 ) -> pd.DataFrame:
-    """Return one row per run with the columns `COLUMNS`.
+    """Return one row per run with the columns `COLUMNS`; InputError if a run is given twice.
 
     Parameters
     ----------
     parts : runs by the part of the design that they belong to
     curves : by part, curves of its runs in their order, among them those of `line_curves`
     tolerance : tolerance of plateaus
-
-    Raises
-    ------
-    InputError
-        A run is given twice.
     """
     runs = [run for some in parts.values() for run in some]
     if len({run.config for run in runs}) < len(runs):
@@ -154,8 +143,13 @@ def columns(table: pd.DataFrame) -> pd.DataFrame:
 
 def correlations(grid: pd.DataFrame) -> pd.DataFrame:
     """Return rank correlations of plateaus with `OTHERS`, plain and with the settings `HELD`."""
-    found = rank_correlations(grid, OTHERS, ["error_plateau", "loss_plateau"], HELD)
-    return found.assign(kind=found.kind.where(found.kind == "plain", "settings held"))
+    rows = [
+        {"x": x, "y": y, "kind": kind, **rank_correlation(grid, x, y, held)}
+        for x in OTHERS
+        for y in ("error_plateau", "loss_plateau")
+        for kind, held in {"plain": (), "settings held": HELD}.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def rises(fitted: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:

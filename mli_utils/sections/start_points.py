@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mli_utils.core.config import FIELDS, InputError, make_config
 from mli_utils.core.estimates import at_most, clustered_mean, intervals, mean_and_interval
-from mli_utils.core.plateaus import plateau, split_curves
+from mli_utils.core.plateaus import RISE, plateau, split_curves
 from mli_utils.core.words import span
 from mli_utils.figures.kinds import empty_figure, nothing_to_draw
 from mli_utils.figures.style import LABELS, QUARTERS, colours, style
@@ -18,14 +18,12 @@ from mli_utils.runs.trained import Run, counts
 
 KEYS = ["depth", "init_scale", "seed"]  # identify a network among those of one `bias`
 KINDS = {"is_guess": "first guess", "is_largest": "largest bias"}
-RISE = 0.01  # nats; a larger rise of the loss counts as one
-WORDS = {"none": "no biases", "output": "output bias", "all": "all biases"}
 STARTS = {"own": "its own start", "other": "another initialization", "noise": "noise", "zero": "the origin"}
 
 
 def name_networks(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `network` (biases, depth and initialization scale), `biases` and `from`, in words."""
-    biases = frame.bias.map(WORDS)
+    biases = frame.bias.map(LABELS)
     kinds = zip(biases, frame.depth, frame.init_scale, strict=True)
     names = [f"{words}, depth {depth}, scale {scale:g}" for words, depth, scale in kinds]
     return frame.assign(network=names, biases=biases, **{"from": frame.start.map(STARTS)})
@@ -49,7 +47,7 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
     Parameters
     ----------
     curves : curves of `runs`, as `mli.interpolate(…, by_class=True)` returns them
-    at : grid points α to compare at
+    at : grid points α to compare at; InputError for others
 
     Returns
     -------
@@ -57,11 +55,6 @@ def explained(curves: pd.DataFrame, runs: Sequence[Run], at: Sequence[float]) ->
     `guess` and `guess_share`, the class predicted most often at α = 0 and its share; `largest`, the class with the
     largest output bias at θ(T); `is_guess` and `is_largest`, whether `favoured` is that class. `largest` is NaN without
     output bias, `guess` is NaN from the origin, where all classes have equal logits.
-
-    Raises
-    ------
-    InputError
-        A point is not on the grid.
     """
     alphas = np.unique(curves.alpha)
     if off := [alpha for alpha in at if not np.isclose(alphas, alpha).any()]:

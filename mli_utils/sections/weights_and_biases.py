@@ -51,14 +51,11 @@ def of_one_kind(runs: Iterable[Run], depth: int, init_scale: float, seeds: int) 
 def square(runs: Run | Iterable[Run], alphas: int = 25) -> pd.DataFrame:
     """Return training loss and error with the weights at one α of the linear path and the biases at another.
 
+    InputError for networks with normalization layers.
+
     Returns
     -------
     Tidy frame with the runs' fields, `status`, `alpha_weights`, `alpha_bias`, `loss` (nats), `error`
-
-    Raises
-    ------
-    InputError
-        A network has normalization layers.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     for run in runs:
@@ -91,11 +88,6 @@ def predict(runs: Run | Iterable[Run], alphas: int = 51) -> pd.DataFrame:
     Frame as `mli.interpolate` returns it, with columns that are NaN on other rungs: `gain`, g(α) or α^r; `alignment`,
     cosine between s(α) and s, centred over images, with `gain`; `of_signal`, `of_floor`, `of_bias`, sizes of the parts
     of the logits (`core.theory.Law.parts`), with `two scalars`
-
-    Raises
-    ------
-    InputError
-        A network is not fully connected, has normalization layers or no output bias.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     for run in runs:

@@ -62,11 +62,6 @@ def train(
     Returns
     -------
     The network, and the checkpoints that are saved in `folder` before and after: its state dicts
-
-    Raises
-    ------
-    InputError
-        The network is not in `NETWORKS`.
     """
     inputs, labels = digits(choose("network", network, NETWORKS), n)
     with torch.random.fork_rng(devices=[]):

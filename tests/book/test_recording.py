@@ -133,6 +133,20 @@ def test_a_record_may_begin_with_one_section(book):
     assert json.loads((book / "results" / "smoke" / "about.json").read_text()).keys() == set(SECOND)
 
 
+def test_a_picture_that_its_section_no_longer_makes_is_not_kept(book):
+    reproduce(book)
+    record.write(jobs.plan("smoke"))
+    (book / "notebooks" / "01_first.ipynb").write_text(
+        (book / "notebooks" / "01_first.ipynb").read_text().replace("first-figure", "renamed-figure")
+    )
+    rows = yaml.safe_load((book / statements.FILE).read_text())
+    rows[0]["figure"] = "renamed-figure"
+    (book / statements.FILE).write_text(yaml.safe_dump(rows))
+    reproduce(book, "1")
+    with pytest.raises(MLIError, match="README.md shows first-figure.png, which no page of profile smoke has"):
+        record.write(jobs.plan("smoke", "1"))
+
+
 def test_a_record_too_large_to_commit_is_refused(book, monkeypatch, capsys):
     reproduce(book)
     record.write(jobs.plan("smoke"))

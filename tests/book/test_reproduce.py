@@ -1,6 +1,7 @@
 """From sources to site, as the command line does it, under the smoke profile, in a copy of the project."""
 
 import html.parser
+import itertools
 import json
 import os
 import re
@@ -338,6 +339,8 @@ def test_one_value_is_a_list_of_one_where_a_list_is_wanted(project):
 
 
 def test_one_section_runs_with_the_ledger(project):
+    for typed in itertools.permutations(("depth=8", "seeds=3", "width=32")):
+        assert list(jobs.plan("small", "5", typed)[0].parameters) == [name.partition("=")[0] for name in typed]
     assert [job.name for job in jobs.plan("smoke", "5")] == ["05_bias_ablation", sources.LEDGER]
     assert [job.name for job in jobs.plan("smoke", "12")] == [sources.LEDGER]
 

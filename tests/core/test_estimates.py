@@ -25,6 +25,21 @@ def test_differences_are_paired_by_seed():
     assert (row["arm"], row["mean"], row["low"], row["high"], row["n"]) == ("b", 1, 1, 1, 3)
 
 
+def test_estimates_name_the_columns_and_values_that_are_not_there():
+    frame = pd.DataFrame({"arm": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "m": [1.0, 2, 3, 4]})
+    assert mli.intervals(frame, "arm", ["m"]).equals(mli.intervals(frame, ["arm"], ["m"]))
+    for call, said in (
+        (lambda: mli.intervals(frame, ["nope"], ["m"]), "intervals: no column nope; the frame has arm, seed, m"),
+        (lambda: mli.intervals(frame, "arm", ["m"], {"nope": (0, 1)}), "unknown measure with a range: 'nope'"),
+        (lambda: mli.paired_differences(frame, "arm", "c", ["m"]), "unknown arm to compare with: 'c'; known: a, b"),
+        (lambda: mli.paired_differences(frame, "arm", "a", ["n"]), "paired_differences: no column n"),
+        (lambda: mli.paired_differences(frame.assign(seed=0), "arm", "a", ["m"]), "arm and seed do not tell"),
+        (lambda: mli.only_fitted(frame), "only_fitted: no column status"),
+    ):
+        with pytest.raises(mli.InputError, match=said):
+            call()
+
+
 def test_wilson_s_interval_is_the_textbook_s():
     assert estimates.wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert estimates.wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
@@ -81,8 +96,6 @@ def test_rank_correlations_are_spearman_s_and_hold_what_is_given():
     plain, held = estimates.rank_correlation(frame, "x", "y"), estimates.rank_correlation(frame, "x", "y", ["g"])
     assert plain["mean"] == pytest.approx(stats.spearmanr(frame.x, frame.y).statistic, abs=1e-6)
     assert plain["low"] > 0.7 and held["low"] < 0 < held["high"] and held["n"] == 180
-    both = estimates.rank_correlations(frame, ["x"], ["y"], ["g"])
-    assert both.kind.tolist() == ["plain", "given g"]
     for few in (frame[:3], frame.assign(y=1.0), frame.assign(y=np.nan)):
         found = estimates.rank_correlation(few, "x", "y", ["g"])
         assert np.isnan(found["mean"]) and np.isnan(found["low"])

@@ -80,10 +80,11 @@ def test_plateau_knows_chance_from_the_dataset():
 
 
 def test_plateau_refuses_what_it_cannot_measure():
-    with pytest.raises(InputError, match="lack loss; needed"):
+    with pytest.raises(InputError, match="curves: no column loss; the frame has"):
         mli.plateau(frame([1, 0], [1, 0]).drop(columns="loss"))
-    with pytest.raises(InputError, match="tolerance=1 is not allowed"):
-        mli.plateau(frame([1, 0], [1, 0]), tolerance=1)
+    for tolerance in (1, "0.1", float("nan")):
+        with pytest.raises(InputError, match=f"tolerance={tolerance!r} is not allowed"):
+            mli.plateau(frame([1, 0], [1, 0]), tolerance=tolerance)
 
 
 def test_learned_at_is_the_first_step_from_which_a_class_stays_learned():

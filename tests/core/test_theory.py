@@ -190,7 +190,7 @@ def test_the_law_is_the_recursion_of_the_page_written_out(bias):
         k, c = torch.linalg.lstsq(pair, logits.relu().flatten().unsqueeze(1)).solution[:, 0].tolist()
     found = theory.law(start, end, images, [alpha], class_means=False, fitted_on=10_000)
     assert (found.logits[0] - logits).abs().max() <= 1e-5 * logits.abs().max()
-    assert found.signal.shape == found.floor.shape == found.miss.shape == (1, 3) and (found.miss > 0).all()
+    assert found.signal.shape == found.floor.shape == (1, 3)
 
 
 def test_the_parts_of_the_law_are_signal_floor_and_bias():

@@ -20,7 +20,7 @@ NOTHING = "nothing to draw: no run fitted"
 
 
 def test_figures_of_nothing_say_so_and_columns_that_are_not_there_are_refused(curves):
-    with pytest.raises(mli.InputError, match="no column optimiser to draw; the frame has dataset"):
+    with pytest.raises(mli.InputError, match="figure: no column optimiser; the frame has dataset"):
         mli.curve_figure(curves, hue="optimiser")
     for nothing in (curves[curves.status == "none such"], mli.only_fitted(curves.assign(status="unfitted"))):
         for figure in (
@@ -56,6 +56,19 @@ def test_numbers_stand_where_they_are_on_the_axis():
     frame = pd.DataFrame({"init_scale": [0.6, 0.7, 1.0] * 2, "error_plateau": [0.3, 0.2, 0.1] * 2, "bias": "output"})
     figure = mli.dot_figure(frame, "init_scale", ["error_plateau"], "bias")
     assert list(figure.axes[0].get_xticks()) == [0.6, 0.7, 1.0]
+
+
+def test_a_name_keeps_its_colour_whatever_the_order_of_its_categories():
+    paths = ["linear", "homogeneous"]
+    frame = pd.DataFrame({"depth": [4, 4, 10, 10], "error_plateau": [0.3, 0.1, 0.5, 0.2], "path": paths * 2})
+    as_text = mli.dot_figure(frame, "depth", ["error_plateau"], "path")
+    ordered = frame.assign(path=pd.Categorical(frame.path, paths[::-1]))
+    for one, other in zip(
+        as_text.legends[0].legend_handles,
+        mli.dot_figure(ordered, "depth", ["error_plateau"], "path").legends[0].legend_handles,
+        strict=True,
+    ):
+        assert (one.get_color(), one.get_label()) == (other.get_color(), other.get_label())
 
 
 def test_lines_of_two_columns_have_their_guides_and_axes():

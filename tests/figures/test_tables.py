@@ -76,3 +76,5 @@ def test_rows_that_nothing_tells_apart_are_an_error(lengths):
         mli.show_intervals(lengths.drop(columns="network"))
     with pytest.raises(mli.InputError, match="show_intervals: no column start; the frame has network, path"):
         mli.show_intervals(lengths, ["start"])
+    with pytest.raises(mli.InputError, match="no column is left to label rows; allowed: fewer than measure"):
+        mli.show_intervals(lengths[:1].drop(columns=["network", "path"]))

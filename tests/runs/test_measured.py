@@ -112,7 +112,7 @@ def test_curves_on_the_first_images_are_curves_of_a_smaller_set(small):
     assert mli.interpolate(run, "linear", 5, images=40).equals(mli.interpolate(run, "linear", 5))
 
 
-@pytest.mark.parametrize("images", [0, 41, 2.5])
+@pytest.mark.parametrize("images", [0, 41, 2.5, True])
 def test_a_wrong_number_of_images_is_refused(small, images):
     run = mli.train(mli.grid(**{**small, "n_train": 40}))[0]
     with pytest.raises(mli.InputError, match=f"images={images} is not allowed .* allowed: from 1 to 40"):
