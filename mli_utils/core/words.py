@@ -32,7 +32,7 @@ def span(row: Mapping, form: str = ".2f") -> str:
     row : mapping
         `mean` or `value`, `low` and `high`; None or NaN if undefined.
     form : str
-        Format specification of the numbers.
+        Format specification of the numbers. With `g`, an interval decides the decimals: two digits of its width.
 
     Returns
     -------
@@ -42,7 +42,12 @@ def span(row: Mapping, form: str = ".2f") -> str:
     value, low, high = (row[name] for name in ("mean" if "mean" in row else "value", "low", "high"))
     if value is None or math.isnan(value):
         return "–"
-    interval = "" if low is None or math.isnan(low) else f" ({number(low, form)} to {number(high, form)})"
+    if low is None or math.isnan(low):
+        return number(value, form).replace("-", "−")
+    width, largest = high - low, max(map(abs, (value, low, high)))
+    if form.endswith("g") and 1e-6 < width < 100 and largest < 1000:
+        form = f".{max(0, 1 - math.floor(math.log10(width)))}f"
+    interval = f" ({number(low, form)} to {number(high, form)})"
     return f"{number(value, form)}{interval}".replace("-", "−")
 
 

@@ -94,15 +94,15 @@ def test_other_records_stand_beside_the_page_s_where_they_judged_by_the_same_bou
     assert account.differing(ledger).to_dict("records") == [
         {
             "claim": "It is longer.",
-            "paper": "fails: 0 (−0.1 to 0.1) over 30\u00a0seeds",
-            "large": "holds: 1 (0.8 to 1.2) over 30\u00a0seeds",
-            "small": "holds: 1 (0.8 to 1.2) over 9\u00a0seeds",
+            "paper": "fails: 0.00 (−0.10 to 0.10) over 30\u00a0seeds",
+            "large": "holds: 1.00 (0.80 to 1.20) over 30\u00a0seeds",
+            "small": "holds: 1.00 (0.80 to 1.20) over 9\u00a0seeds",
         }
     ]
     (axes,) = account.ledger_figure(ledger).axes
     assert sorted(line.get_xdata().tolist() for line in axes.lines) == [[0.0], [1.0]]
     account.show_ledger(ledger)
-    said = "Under other profiles\n: fails in `paper`, 0 (−0.1 to 0.1) over 30\u00a0seeds; holds in `large`, 1 (0.8"
+    said = "Under other profiles\n: fails in `paper`, 0.00 (−0.10 to 0.10) over 30\u00a0seeds; holds in `large`, 1.00 (0.80"
     assert said in shown[0][0].data
     keep("paper", {"id": "longer", "value": 0.5, "verdict": "undecided", **entry})
     assert (account.numbers(account.ledger())["repeated"], account.numbers(account.ledger())["same"]) == (1, 1)
@@ -127,7 +127,7 @@ def test_each_claim_has_a_card_failures_first(measured, shown):
     longer = papers[papers.index("claim-longer") : papers.index("claim-ordered")]
     for said in (
         '<span class="verdict holds">✓ holds</span> **It is longer.** {cite:p}`wang2023`',
-        "\n\nDifference (α): **1 (0.8 to 1.2) over 9\u00a0seeds**. Asked: above 0.\n\n",
+        "\n\nDifference (α): **1.00 (0.80 to 1.20) over 9\u00a0seeds**. Asked: above 0.\n\n",
         "What would make it fail\n: it is shorter",
         "With another tolerance of the plateau\n: holds at τ = 0.05",
         "Needed to decide it\n: more than 10,000",

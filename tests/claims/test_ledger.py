@@ -83,7 +83,7 @@ def test_agreement_says_by_how_much_not(found, recorded, said):
 def test_the_report_has_a_line_a_claim_and_the_score():
     found = [entry(), entry("fails", -1.0, -1.2, -0.8, "other")]
     alone = ledger.report("small", found).splitlines()
-    assert len(alone) == 4 and alone[2].split() == ["other", "−1", "(−1.2", "to", "−0.8)", "fails"]
+    assert len(alone) == 4 and alone[2].split() == ["other", "−1.00", "(−1.20", "to", "−0.80)", "fails"]
     assert alone[-1] == "1 of 2 claims holds, 1 fails; results/small has no claims.json to compare with"
     keep([entry(value=1.1)])
     beside = ledger.report("small", found).splitlines()

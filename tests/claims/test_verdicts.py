@@ -52,7 +52,7 @@ def test_values_are_judged_by_what_the_claim_is_over(book, shown):
     table = shown[0][0].to_html()
     assert (
         "It is longer." in table
-        and "1 (0.912\u00a0to\u00a01.09)" in table
+        and "1.00 (0.91\u00a0to\u00a01.09)" in table
         and "5\u00a0seeds" in table
         and "above 0" in table
     )
