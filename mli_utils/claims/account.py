@@ -76,6 +76,7 @@ def numbers(ledger: pd.DataFrame) -> dict[str, int | str]:
         "lost": int((decided & (ledger.corrected == "undecided")).sum()),
         "tested": tested,
         "wrong": LEVEL * tested,
+        "undecided": int((ledger.verdict == "undecided").sum()),
         "undecided_by_design": int((short & ~decided).sum()),
         "judged": int(ledger.first_run.ne("").sum()),
         "late_bounds": f"; of the others, {score(late)}" if len(late) else "",

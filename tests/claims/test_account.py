@@ -45,6 +45,7 @@ def test_the_ledger_by_section_and_in_numbers(measured):
         "lost": 0,
         "tested": 1,
         "wrong": 0.05,
+        "undecided": 1,
         "undecided_by_design": 1,  # no pilot says how many would do
         "judged": 2,
         "bound_first": 0,
