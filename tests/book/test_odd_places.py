@@ -52,7 +52,11 @@ def found(root: Path) -> dict:
 def stamps(root: Path) -> set[str]:
     """What pages say of the code that made them."""
     pages = (root / "_build" / "html" / "notebooks").glob("*.html")
-    return {said for page in pages for said in re.findall(r", code ([^<]*?)\.</em>", page.read_text(encoding="utf-8"))}
+    return {
+        said
+        for page in pages
+        for said in re.findall(r", code ([^<]*?)\.(?: The|</em>)", page.read_text(encoding="utf-8"))
+    }
 
 
 @pytest.fixture(scope="module")
