@@ -103,7 +103,7 @@ def test_other_records_stand_beside_the_page_s_where_they_judged_by_the_same_bou
     (axes,) = account.ledger_figure(ledger).axes
     assert sorted(line.get_xdata().tolist() for line in axes.lines) == [[0.0], [1.0]]
     account.show_ledger(ledger)
-    said = "Under other profiles\n: fails in `paper`, 0.00 (−0.10 to 0.10) over 30\u00a0seeds; holds in `large`, 1.00 (0.80"
+    said = "Under other profiles\n: fails in `paper`, 0.00 (−0.10 to 0.10) over 30\u00a0seeds; holds in `large`, 1.00"
     assert said in shown[0][0].data
     keep("paper", {"id": "longer", "value": 0.5, "verdict": "undecided", **entry})
     assert (account.numbers(account.ledger())["repeated"], account.numbers(account.ledger())["same"]) == (1, 1)
