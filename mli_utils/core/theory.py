@@ -10,9 +10,8 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+import scipy  # loads scipy.integrate and scipy.optimize when first asked for them
 import torch
-from scipy.integrate import OdeSolution, solve_ivp
-from scipy.optimize import brentq
 
 from mli_utils.core.config import InputError
 from mli_utils.core.evaluation import plain_float32
@@ -38,7 +37,7 @@ class Flow:
     weights: np.ndarray
     biases: np.ndarray
     losses: np.ndarray
-    solution: OdeSolution
+    solution: "scipy.integrate.OdeSolution"
 
     @property
     def k(self) -> int:
@@ -86,7 +85,7 @@ class Flow:
             weights, biases = self.at(time)
             return probabilities(weights, biases, self.r)[0, label, label] - 0.5
 
-        return brentq(above, self.times[after - 1], self.times[after])
+        return scipy.optimize.brentq(above, self.times[after - 1], self.times[after])
 
 
 def unpack(state: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +186,7 @@ def solve_flow(r: int, delta: float, k: int = 4, seed: int = 0, noise: float = 0
         return math.log(mean_loss(*unpack(state, k), r) / final_loss)
 
     fitted.terminal = True  # type: ignore[attr-defined]
-    solved = solve_ivp(
+    solved = scipy.integrate.solve_ivp(
         lambda _, state: velocity(state, r, k),
         (0, 1e6 * (1 + escape_time(r, delta * (1 - noise), k))),
         np.concatenate([weights.ravel(), np.zeros(k)]),

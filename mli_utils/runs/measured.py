@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
+import scipy  # loads scipy.stats, which takes a second, when first asked for it
 
 from mli_utils.core.config import InputError, RunConfig, choose
 from mli_utils.core.curves import STATISTICS, curve
@@ -290,5 +290,7 @@ def order_correlations(classes: pd.DataFrame, clock: str = "learned_at", bias: s
 
     learned = classes[["run", clock, bias]].dropna()
     taus = dict.fromkeys(classes.run.unique(), np.nan)
-    taus |= {run: kendalltau(of_run[clock], of_run[bias]).statistic for run, of_run in learned.groupby("run")}
+    taus |= {
+        run: scipy.stats.kendalltau(of_run[clock], of_run[bias]).statistic for run, of_run in learned.groupby("run")
+    }
     return pd.Series(taus, name="tau", dtype=float).rename_axis("run")

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -95,3 +97,11 @@ def test_the_public_face_is_small_and_the_stub_says_the_same():
     assert set(mli_utils.__all__) <= set(dir(mli_utils))
     for name in mli_utils.__all__:
         assert getattr(mli_utils, name).__name__ == name
+
+
+def test_what_trains_and_interpolates_loads_no_statistics_and_no_plots():
+    """They take longer to load than the networks of a first try to train."""
+    names = ["train", "interpolate", "plateau", "interpolate_model", "diagnose", "table", "intervals"]
+    code = f"import sys, mli_utils as mli\nfor name in {names}: getattr(mli, name)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
+    assert not {"scipy.stats", "scipy.integrate", "scipy.optimize", "seaborn", "matplotlib.pyplot"} & {*loaded.split()}
