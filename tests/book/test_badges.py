@@ -42,7 +42,7 @@ def test_a_badge_says_what_was_found_and_leads_to_the_ledger(built):
     page, warned = built("A sentence. {verdict}`longer`")
     (badge,) = page.select("a.verdict.fails")
     assert badge.get_text() == "✗ fails" and badge["href"] == "notebooks/12_claims.html#claim-longer" and not warned
-    assert badge["title"] == "Claim: It is longer. Found: −0.5 (−0.75 to −0.25), 8\u00a0seeds; asked: above 0."
+    assert badge["title"] == "Claim: It is longer. Found: −0.50 (−0.75 to −0.25), 8\u00a0seeds; asked: above 0."
 
 
 def test_a_preview_says_what_was_not_run_and_has_no_dead_link(built):
