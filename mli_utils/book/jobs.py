@@ -117,8 +117,8 @@ def plan(profile: str, section: str = "", changes: Sequence[str] = ()) -> list[J
         limits = notebook.metadata.get("limits", {})
         known_anywhere |= known.keys()
         parameters = {}
-        of_page = {parameter: value for parameter, value in extra.items() if parameter in known}
-        for where, changed in ((f"{file}: {name}", given.get(name) or {}), (name, of_page)):
+        typed = {parameter: value for parameter, value in extra.items() if parameter in known}
+        for where, changed in ((f"{file}: {name}", given.get(name) or {}), (name, typed)):
             for parameter, value in changed.items():
                 choose(f"parameter of {name} in {file}:", parameter, known)
                 default, limit = known[parameter], limits.get(parameter, {})

@@ -84,12 +84,13 @@ def _judged(given: Mapping, known: Sequence[Claim]) -> dict[Claim, dict]:
 
 def _found(claim: Claim, values) -> dict:
     try:
-        estimate = _estimate(claim, values)
+        found = _estimate(claim, values)
+        estimate = {name: (int if name == "n" else float)(found[name]) for name in ESTIMATE}
     except InputError:
         raise
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, OverflowError, AttributeError):
         raise InputError(f"judge: {claim.id} is over {claim.over}; allowed: {OVER[claim.over]}") from None
-    value, low, high = (float(estimate[name]) for name in ("mean", "low", "high"))
+    value, low, high, n = (estimate[name] for name in ESTIMATE)
     numbers = {"value": value, "low": low, "high": high}
     for name, number in numbers.items():
         if number < claim.range[0] - NEAR or number > claim.range[1] + NEAR:
@@ -98,10 +99,10 @@ def _found(claim: Claim, values) -> dict:
             )
     exact = claim.over == "exact"
     ends = (value, value) if exact else (low, high)
-    decided = (exact or estimate["n"] >= FEWEST) and all(map(math.isfinite, ends))
+    decided = (exact or n >= FEWEST) and all(map(math.isfinite, ends))
     return {
         **{name: number if math.isfinite(number) else None for name, number in numbers.items()},
-        "n": int(estimate["n"]),
+        "n": n,
         "p": p_value(estimate, claim.predicate) if decided and not exact else None,
         "verdict": claim.predicate.judge(*ends) if decided else "undecided",
     }
@@ -112,7 +113,7 @@ def _estimate(claim: Claim, values) -> Mapping:
     if claim.over == "estimate":
         if set(values) != set(ESTIMATE):
             raise ValueError
-        return {name: (int if name == "n" else float)(values[name]) for name in ESTIMATE}
+        return values
     if claim.over == "exact":
         return {"mean": float(values), "low": math.nan, "high": math.nan, "n": int(math.isfinite(values))}
     numbers, named = values.astype(float), set(values.index.names)

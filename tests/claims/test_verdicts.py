@@ -118,6 +118,7 @@ def test_other_tolerances_are_judged_beside(book, shown):
         ("06_other", {"ordered": dict(mean="x", low=0, high=1, n=5), "solved": 1}, "ordered is over estimate; allowed"),
         ("06_other", {"ordered": dict(mean=None, low=0, high=1, n=5), "solved": 1}, "ordered is over estimate"),
         ("06_other", {"ordered": dict(mean=1, low=0, high=1, n=math.nan), "solved": 1}, "ordered is over estimate"),
+        ("06_other", {"ordered": dict(mean=1, low=0, high=1, n=math.inf), "solved": 1}, "ordered is over estimate"),
         (
             "06_other",
             {"ordered": dict(mean=1, low=1, high=1, n=3), "solved": [1]},
